@@ -1,0 +1,3 @@
+export type { Database, DatabaseHealth, DatabaseOptions } from './database.ts'
+export { SqliteError, type SqliteErrorCode } from './errors.ts'
+export type { Connection, Durability, Procedures, Reader, SqlValue, Unit, Write } from './unit.ts'
