@@ -1,0 +1,214 @@
+import { Worker } from 'node:worker_threads'
+import { SqliteError } from './errors.ts'
+import type { Answer, FromWriter, ToWriter, UnitMessage, WriterData } from './messages.ts'
+
+/** One unit on its way to the disk. */
+export interface PendingUnit {
+  readonly message: UnitMessage
+  readonly sync: boolean
+  committed(results: readonly unknown[]): void
+  failed(error: SqliteError): void
+}
+
+/** How writes wait for the writer thread. */
+export interface GroupCommitOptions extends WriterData {
+  readonly maxPending: number
+  readonly onFull: 'wait' | 'refuse'
+}
+
+interface Request {
+  resolve(): void
+  reject(error: SqliteError): void
+}
+
+/**
+ * Collects units while the writer thread is busy and hands them over as one batch: one transaction and one sync for all
+ * that were waiting. The first failure of the storage is final.
+ */
+export class GroupCommit {
+  readonly #worker: Worker
+  readonly #maxPending: number
+  readonly #onFull: 'wait' | 'refuse'
+  readonly #procedures = new Map<string, number>()
+  readonly #requests = new Map<number, Request>()
+  readonly #failureListeners: ((cause: unknown) => void)[] = []
+  readonly #batches: PendingUnit[][] = []
+  #queue: PendingUnit[] = []
+  #overflow: PendingUnit[] = []
+  #scheduled = false
+  #drained: (() => void)[] = []
+  #nextId = 0
+  #failure: SqliteError | undefined
+  #closed = false
+  commits = 0
+  writes = 0
+
+  static start(options: GroupCommitOptions): Promise<GroupCommit> {
+    return new Promise((resolve, reject) => {
+      const group = new GroupCommit(options)
+      group.#worker.once('message', (message: FromWriter) => {
+        if (message.type !== 'ready') return reject(new SqliteError('storage_failed', textOf(message)))
+        group.#listen()
+        resolve(group)
+      })
+      group.#worker.once('error', (cause) =>
+        reject(new SqliteError('storage_failed', 'The writer thread did not start', { cause })),
+      )
+    })
+  }
+
+  private constructor({ maxPending, onFull, ...workerData }: GroupCommitOptions) {
+    this.#maxPending = maxPending
+    this.#onFull = onFull
+    const source = import.meta.url.endsWith('.ts')
+    this.#worker = new Worker(new URL(source ? './writer.ts' : './writer.js', import.meta.url), { workerData })
+  }
+
+  get failure(): SqliteError | undefined {
+    return this.#failure
+  }
+
+  get pending(): number {
+    let pending = this.#queue.length + this.#overflow.length
+    for (const batch of this.#batches) pending += batch.length
+    return pending
+  }
+
+  /** The number under which the writer thread knows a procedure; it loads the module at the first use. */
+  procedureId(name: string): number {
+    let id = this.#procedures.get(name)
+    if (id === undefined) {
+      id = this.#procedures.size
+      this.#procedures.set(name, id)
+      this.#post({ type: 'procedure', id, name })
+    }
+    return id
+  }
+
+  enqueue(unit: PendingUnit): void {
+    const refusal = this.#failure ?? (this.#closed ? closedError() : undefined)
+    if (refusal !== undefined) return unit.failed(refusal)
+    this.writes += unit.message.length / 2
+    if (this.#queue.length >= this.#maxPending) {
+      if (this.#onFull === 'refuse') {
+        unit.failed(
+          new SqliteError('write_queue_full', `${this.#maxPending} writes are waiting for the disk; try again later`),
+        )
+      } else this.#overflow.push(unit)
+      return
+    }
+    this.#queue.push(unit)
+    this.#schedule()
+  }
+
+  request(message: (id: number) => ToWriter): Promise<void> {
+    const refusal = this.#failure ?? (this.#closed ? closedError() : undefined)
+    if (refusal !== undefined) return Promise.reject(refusal)
+    return this.#send(message)
+  }
+
+  onFailed(listener: (cause: unknown) => void): void {
+    if (this.#failure !== undefined) listener(this.#failure)
+    else this.#failureListeners.push(listener)
+  }
+
+  /** Waits for what is pending and ends the thread. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    if (this.#failure === undefined) {
+      if (this.pending > 0) await new Promise<void>((resolve) => this.#drained.push(resolve))
+      if (this.#failure === undefined) await this.#send((id) => ({ type: 'close', id })).catch(() => {})
+    }
+    this.#worker.removeAllListeners('exit')
+    await this.#worker.terminate()
+  }
+
+  #send(message: (id: number) => ToWriter): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const id = this.#nextId++
+      this.#requests.set(id, { resolve, reject })
+      this.#post(message(id))
+    })
+  }
+
+  #post(message: ToWriter): void {
+    this.#worker.postMessage(message)
+  }
+
+  /** At the end of the turn, so that what one turn writes shares a commit; while a batch is out, its answer sends the next. */
+  #schedule(): void {
+    if (this.#scheduled || this.#batches.length > 0) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      this.#flush()
+    })
+  }
+
+  #flush(): void {
+    const units = this.#queue
+    if (units.length === 0 || this.#batches.length > 0 || this.#failure !== undefined) return
+    this.#queue = this.#overflow.splice(0, this.#maxPending)
+    this.#batches.push(units)
+    this.#post({ type: 'batch', sync: units.some(({ sync }) => sync), units: units.map(({ message }) => message) })
+  }
+
+  #listen(): void {
+    this.#worker.on('message', (message: FromWriter) => {
+      if (message.type === 'answers') this.#answer(message.answers)
+      else if (message.type === 'failed') this.#fail(new SqliteError('storage_failed', textOf(message)))
+      else if (message.type === 'answer') {
+        const request = this.#requests.get(message.id)
+        this.#requests.delete(message.id)
+        if (message.answer.code === undefined) request?.resolve()
+        else request?.reject(errorOf(message.answer))
+      }
+    })
+    this.#worker.removeAllListeners('error')
+    this.#worker.on('error', (cause) =>
+      this.#fail(new SqliteError('storage_failed', 'The writer thread has died', { cause })),
+    )
+    this.#worker.on('exit', () => this.#fail(new SqliteError('storage_failed', 'The writer thread has ended')))
+  }
+
+  #answer(answers: readonly Answer[]): void {
+    const units = this.#batches.shift()!
+    this.commits++
+    this.#flush()
+    for (let i = 0; i < units.length; i++) {
+      const answer = answers[i]!
+      if (answer.code === undefined) units[i]!.committed(answer.results)
+      else units[i]!.failed(errorOf(answer))
+    }
+    if (this.pending === 0) for (const resolve of this.#drained.splice(0)) resolve()
+  }
+
+  #fail(error: SqliteError): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    const units = [...this.#batches.flat(), ...this.#queue, ...this.#overflow]
+    this.#batches.length = 0
+    this.#queue = []
+    this.#overflow = []
+    for (const unit of units) unit.failed(error)
+    for (const request of this.#requests.values()) request.reject(error)
+    this.#requests.clear()
+    for (const resolve of this.#drained.splice(0)) resolve()
+    for (const listener of this.#failureListeners.splice(0)) listener(error)
+  }
+}
+
+function errorOf(answer: Answer): SqliteError {
+  if (answer.code === undefined) throw new TypeError('Expected an answer with a code')
+  return new SqliteError(answer.code, answer.message, 'reason' in answer ? { reason: answer.reason } : {})
+}
+
+function textOf(message: FromWriter): string {
+  return message.type === 'failed' ? message.message : 'unexpected answer'
+}
+
+/** The error of a database that has been closed. */
+export function closedError(): SqliteError {
+  return new SqliteError('closed', 'The database has been closed')
+}

@@ -1,0 +1,39 @@
+import type { SqliteErrorCode } from './errors.ts'
+
+/** What the writer thread starts with. The last two exist for fault tests. */
+export interface WriterData {
+  readonly file: string
+  readonly maxPages: number | undefined
+  /** The commit that fails as a failed sync does, counted from 1. */
+  readonly failCommit: number | undefined
+}
+
+/** A unit as it crosses the threads: procedure number, arguments, procedure number, arguments, … */
+export type UnitMessage = readonly unknown[]
+
+/** Units that share one transaction; `sync` when at least one of them wants the disk. */
+export interface BatchMessage {
+  readonly type: 'batch'
+  readonly sync: boolean
+  readonly units: readonly UnitMessage[]
+}
+
+/** What the writer thread is told. */
+export type ToWriter =
+  | BatchMessage
+  | { readonly type: 'procedure'; readonly id: number; readonly name: string }
+  | { readonly type: 'migrate'; readonly id: number; readonly owner: string; readonly migrations: readonly string[] }
+  | { readonly type: 'backup'; readonly id: number; readonly file: string }
+  | { readonly type: 'close'; readonly id: number }
+
+/** How one unit, or one request, ended: with results, or with a code. */
+export type Answer =
+  | { readonly code?: undefined; readonly results: readonly unknown[] }
+  | { readonly code: SqliteErrorCode; readonly message: string; readonly reason?: unknown }
+
+/** What the writer thread says. `failed` is final. */
+export type FromWriter =
+  | { readonly type: 'ready' }
+  | { readonly type: 'answers'; readonly answers: readonly Answer[] }
+  | { readonly type: 'answer'; readonly id: number; readonly answer: Answer }
+  | { readonly type: 'failed'; readonly message: string }

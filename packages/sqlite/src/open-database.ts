@@ -1,0 +1,195 @@
+import { chmodSync, existsSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import { holdDirectory, makePrivate } from './data-directory.ts'
+import type { Database, DatabaseHealth, DatabaseOptions } from './database.ts'
+import { SqliteError } from './errors.ts'
+import { closedError, GroupCommit } from './group-commit.ts'
+import type { Durability, Reader, SqlValue, Unit, Write } from './unit.ts'
+
+/** Ports for fault tests; nothing else sets them. */
+export interface FaultPorts {
+  /** The size in pages at which the file counts as a full disk. */
+  readonly maxPages?: number
+  /** The commit, counted from 1, that fails as a failed sync does. */
+  readonly failCommit?: number
+}
+
+const durabilities: readonly Durability[] = ['memory', 'os', 'fsync']
+
+/**
+ * Opens the database of a data directory, alone, after moving a left-over log into the file and checking it.
+ *
+ * Throws `SqliteError`: `invalid_option`, `data_dir_locked` while another process has the directory, `data_dir_unsafe` for a
+ * symbolic link or one that others may write, `storage_failed` for a damaged file.
+ */
+export async function openDatabase(options: DatabaseOptions, faults: FaultPorts = {}): Promise<Database> {
+  const { directory, durability = 'fsync', maxPending = 10_000, onFull = 'wait', ...unknown } = options
+  const [surplus] = Object.keys(unknown)
+  if (surplus !== undefined) throw invalid(surplus, 'no such option', Reflect.get(unknown, surplus))
+  if (typeof directory !== 'string' || directory === '') throw invalid('directory', 'a path', directory)
+  if (!durabilities.includes(durability)) throw invalid('durability', 'memory, os or fsync', durability)
+  if (!Number.isInteger(maxPending) || maxPending < 1) throw invalid('maxPending', 'a whole number above 0', maxPending)
+  if (onFull !== 'wait' && onFull !== 'refuse') throw invalid('onFull', 'wait or refuse', onFull)
+
+  const held = holdDirectory(directory)
+  const file = join(held.path, 'gateway.db')
+  try {
+    for (const name of [file, `${file}-wal`, `${file}-shm`]) makePrivate(name)
+    const { maxPages, failCommit } = faults
+    const group = await GroupCommit.start({ file, maxPages, failCommit, maxPending, onFull })
+    return new SqliteDatabase(held.path, file, durability, group, () => held.release())
+  } catch (error) {
+    held.release()
+    throw error
+  }
+}
+
+function invalid(name: string, expected: string, value: unknown): SqliteError {
+  return new SqliteError('invalid_option', `Expected \`${name}\` to be ${expected}, got \`${String(value)}\``)
+}
+
+class SqliteDatabase implements Database {
+  readonly directory: string
+  readonly file: string
+  readonly durability: Durability
+  readonly reader: Reader
+  readonly #group: GroupCommit
+  readonly #release: () => void
+  readonly #closeReader: () => void
+  #closed: Promise<void> | undefined
+
+  constructor(directory: string, file: string, durability: Durability, group: GroupCommit, release: () => void) {
+    this.directory = directory
+    this.file = file
+    this.durability = durability
+    this.#group = group
+    this.#release = release
+    const { reader, close } = openReader(file)
+    this.reader = reader
+    this.#closeReader = close
+  }
+
+  get health(): DatabaseHealth {
+    const { failure, pending, commits, writes } = this.#group
+    const state = failure !== undefined ? 'failed' : this.#closed !== undefined ? 'closed' : 'open'
+    return {
+      state,
+      ...(failure === undefined ? {} : { reason: failure.message }),
+      pendingWrites: pending,
+      commits,
+      writes,
+    }
+  }
+
+  unit({ durability = this.durability }: { readonly durability?: Durability } = {}): Unit {
+    return new PendingWrites(this.#group, durability)
+  }
+
+  async write<Result>(write: Write, options: { readonly durability?: Durability } = {}): Promise<Result> {
+    const unit = this.unit(options)
+    let result: unknown
+    unit.add(write, (value) => {
+      result = value
+    })
+    await unit.commit()
+    return result as Result
+  }
+
+  migrate(owner: string, migrations: readonly string[]): Promise<void> {
+    return this.#group.request((id) => ({ type: 'migrate', id, owner, migrations }))
+  }
+
+  async backup(file: string): Promise<void> {
+    if (existsSync(file))
+      throw new SqliteError('invalid_option', `Expected \`file\` to be absent, got \`${file}\`, which exists`)
+    const partial = `${file}.partial`
+    rmSync(partial, { force: true })
+    try {
+      await this.#group.request((id) => ({ type: 'backup', id, file: partial }))
+      chmodSync(partial, 0o600)
+      renameSync(partial, file)
+    } catch (error) {
+      rmSync(partial, { force: true })
+      throw error
+    }
+  }
+
+  onFailed(listener: (cause: unknown) => void): void {
+    this.#group.onFailed(listener)
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      this.#closeReader()
+      await this.#group.close()
+      this.#release()
+    })()
+    return this.#closed
+  }
+}
+
+class PendingWrites implements Unit {
+  readonly #group: GroupCommit
+  readonly #durability: Durability
+  readonly #message: unknown[] = []
+  readonly #listeners: (((result: unknown) => void) | undefined)[] = []
+  #sent = false
+
+  constructor(group: GroupCommit, durability: Durability) {
+    this.#group = group
+    this.#durability = durability
+  }
+
+  add({ procedure, args }: Write, onCommitted?: (result: unknown) => void): void {
+    if (this.#sent) throw new SqliteError('invalid_option', 'This unit has been committed; make a new one')
+    this.#message.push(this.#group.procedureId(procedure), args)
+    this.#listeners.push(onCommitted)
+  }
+
+  commit(): Promise<Durability> {
+    if (this.#sent)
+      return Promise.reject(new SqliteError('invalid_option', 'This unit has been committed; make a new one'))
+    this.#sent = true
+    if (this.#message.length === 0) return Promise.resolve(this.#durability)
+    return new Promise((resolve, reject) => {
+      const early = this.#durability === 'memory'
+      this.#group.enqueue({
+        message: this.#message,
+        sync: this.#durability === 'fsync',
+        committed: (results) => {
+          for (let i = 0; i < results.length; i++) this.#listeners[i]?.(results[i])
+          resolve(this.#durability)
+        },
+        failed: reject,
+      })
+      if (early) resolve('memory')
+    })
+  }
+}
+
+function openReader(file: string): { readonly reader: Reader; close(): void } {
+  const db = new DatabaseSync(file, { readOnly: true, timeout: 5_000 })
+  const statements = new Map<string, StatementSync>()
+  let closed = false
+  const statement = (sql: string) => {
+    if (closed) throw closedError()
+    let prepared = statements.get(sql)
+    if (prepared === undefined) {
+      prepared = db.prepare(sql)
+      statements.set(sql, prepared)
+    }
+    return prepared
+  }
+  return {
+    reader: {
+      get: (sql, ...params) => statement(sql).get(...(params as SqlValue[])) as never,
+      all: (sql, ...params) => statement(sql).all(...(params as SqlValue[])) as never,
+    },
+    close() {
+      closed = true
+      statements.clear()
+      db.close()
+    },
+  }
+}

@@ -1,0 +1,267 @@
+/** The writer thread: one connection, one transaction a batch, one answer a batch. */
+import { createHash } from 'node:crypto'
+import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import { parentPort, workerData } from 'node:worker_threads'
+import type { Answer, BatchMessage, FromWriter, ToWriter, UnitMessage, WriterData } from './messages.ts'
+import type { Connection, Procedures, SqlValue } from './unit.ts'
+
+class Refused extends Error {
+  readonly reason: unknown
+  constructor(reason: unknown) {
+    super('refused')
+    this.reason = reason
+  }
+}
+
+const { file, maxPages, failCommit } = workerData as WriterData
+const port = parentPort!
+const db = new DatabaseSync(file)
+const statements = new Map<string, StatementSync>()
+const procedures: ((connection: Connection, args: never) => unknown)[] = []
+/** A unit writes about a page or more: the log is moved into the file at roughly 16 MiB. */
+const unitsPerCheckpoint = 4_096
+let level = 'FULL'
+let commits = 0
+let unitsSinceCheckpoint = 0
+
+function statement(sql: string): StatementSync {
+  let prepared = statements.get(sql)
+  if (prepared === undefined) {
+    prepared = db.prepare(sql)
+    statements.set(sql, prepared)
+  }
+  return prepared
+}
+
+const connection: Connection = {
+  get: (sql, ...params) => statement(sql).get(...(params as SqlValue[])) as never,
+  all: (sql, ...params) => statement(sql).all(...(params as SqlValue[])) as never,
+  run: (sql, ...params) => Number(statement(sql).run(...(params as SqlValue[])).changes),
+  refuse(reason) {
+    throw new Refused(reason)
+  },
+  sha256(...chunks) {
+    const hash = createHash('sha256')
+    for (const chunk of chunks) hash.update(chunk)
+    return hash.digest()
+  },
+}
+
+function runUnit(unit: UnitMessage): Answer {
+  const results: unknown[] = []
+  for (let i = 0; i < unit.length; i += 2) {
+    const procedure = procedures[unit[i] as number]
+    if (procedure === undefined) return { code: 'procedure_failed', message: 'The procedure could not be loaded' }
+    results.push(procedure(connection, unit[i + 1] as never))
+  }
+  return { results }
+}
+
+/** The primary result code of an SQLite error, or undefined for an error of a procedure's own. */
+function resultCode(error: unknown): number | undefined {
+  return error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : undefined
+}
+
+const full = 13
+const constraint = 19
+/** Errors of the statement or its values, which say nothing about the file: ERROR, MISMATCH, RANGE, TOOBIG. */
+const ordinary = new Set([1, 18, 20, 25])
+
+function refusalOf(error: unknown): Answer | undefined {
+  if (error instanceof Refused)
+    return { code: 'refused', message: 'A procedure refused the unit', reason: error.reason }
+  const message = error instanceof Error ? error.message : String(error)
+  const code = resultCode(error)
+  if (code === constraint) return { code: 'constraint', message }
+  if (code === undefined || ordinary.has(code)) return { code: 'procedure_failed', message }
+  return undefined
+}
+
+/** All units in one transaction without savepoints: the common case, in which none is refused. */
+function runTogether(units: readonly UnitMessage[]): Answer[] | undefined {
+  statement('BEGIN IMMEDIATE').run()
+  const answers: Answer[] = []
+  for (const unit of units) {
+    try {
+      const answer = runUnit(unit)
+      if (answer.code !== undefined) return rollback()
+      answers.push(answer)
+    } catch (error) {
+      if (refusalOf(error) === undefined) throw error
+      return rollback()
+    }
+  }
+  commit()
+  return answers
+}
+
+function rollback(): undefined {
+  statement('ROLLBACK').run()
+  return undefined
+}
+
+/** One savepoint a unit, so that a refusal takes back its own unit only. */
+function runApart(units: readonly UnitMessage[]): Answer[] {
+  statement('BEGIN IMMEDIATE').run()
+  const answers = units.map((unit): Answer => {
+    statement('SAVEPOINT unit').run()
+    let answer: Answer
+    try {
+      answer = runUnit(unit)
+    } catch (error) {
+      const refusal = refusalOf(error)
+      if (refusal === undefined) throw error
+      answer = refusal
+    }
+    if (answer.code !== undefined) statement('ROLLBACK TO unit').run()
+    statement('RELEASE unit').run()
+    return answer
+  })
+  commit()
+  return answers
+}
+
+function commit(): void {
+  if (failCommit !== undefined && commits + 1 === failCommit) {
+    throw Object.assign(new Error('disk I/O error'), { errcode: 1034 })
+  }
+  statement('COMMIT').run()
+  commits++
+}
+
+function abandon(): void {
+  if (db.isTransaction) statement('ROLLBACK').run()
+}
+
+/** A full disk ends the whole transaction: each unit is tried again by itself, and only those that do not fit lose. */
+function runOneByOne(units: readonly UnitMessage[]): Answer[] {
+  return units.map((unit) => {
+    try {
+      return runApart([unit])[0]!
+    } catch (error) {
+      if (resultCode(error) !== full) throw error
+      abandon()
+      return { code: 'storage_full', message: 'The disk is full; nothing of this write was kept' }
+    }
+  })
+}
+
+function setLevel(sync: boolean): void {
+  const wanted = sync ? 'FULL' : 'NORMAL'
+  if (wanted === level) return
+  db.exec(`PRAGMA synchronous = ${wanted}`)
+  level = wanted
+}
+
+function runBatch({ units, sync }: BatchMessage): Answer[] {
+  setLevel(sync)
+  try {
+    return runTogether(units) ?? runApart(units)
+  } catch (error) {
+    if (resultCode(error) !== full) throw error
+    abandon()
+    return runOneByOne(units)
+  }
+}
+
+/** Moves the log into the file when it is long, between batches; a reader in its way only puts it off. */
+function checkpoint(batch: BatchMessage): void {
+  unitsSinceCheckpoint += batch.units.length
+  if (unitsSinceCheckpoint < unitsPerCheckpoint) return
+  unitsSinceCheckpoint = 0
+  statement('PRAGMA wal_checkpoint(PASSIVE)').all()
+}
+
+async function load(id: number, name: string): Promise<void> {
+  const at = name.lastIndexOf('#')
+  try {
+    const module = (await import(name.slice(0, at))) as { procedures?: Procedures }
+    const procedure = module.procedures?.[name.slice(at + 1)]
+    if (procedure !== undefined) procedures[id] = procedure
+  } catch {
+    // The unit that names it is refused with `procedure_failed`.
+  }
+}
+
+function migrate(owner: string, migrations: readonly string[]): Answer {
+  db.exec('CREATE TABLE IF NOT EXISTS gw_schema (owner TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID')
+  statement('BEGIN IMMEDIATE').run()
+  try {
+    const version =
+      (statement('SELECT version FROM gw_schema WHERE owner = ?').get(owner)?.['version'] as number | undefined) ?? 0
+    if (version > migrations.length) {
+      statement('ROLLBACK').run()
+      return {
+        code: 'schema_too_new',
+        message: `The schema of ${owner} is at version ${version}; this code knows ${migrations.length}`,
+      }
+    }
+    for (const sql of migrations.slice(version)) db.exec(sql)
+    statement('INSERT OR REPLACE INTO gw_schema VALUES (?, ?)').run(owner, migrations.length)
+    setLevel(true)
+    commit()
+    return { results: [] }
+  } catch (error) {
+    abandon()
+    throw error
+  }
+}
+
+function post(message: FromWriter): void {
+  port.postMessage(message)
+}
+
+/** Modules load asynchronously; messages are answered strictly in the order they came. */
+let ready: Promise<void> = Promise.resolve()
+let loading = 0
+
+function handle(message: ToWriter): void {
+  try {
+    if (message.type === 'batch') {
+      post({ type: 'answers', answers: runBatch(message) })
+      checkpoint(message)
+    } else if (message.type === 'migrate') {
+      post({ type: 'answer', id: message.id, answer: migrate(message.owner, message.migrations) })
+    } else if (message.type === 'backup') {
+      statement('VACUUM INTO ?').run(message.file)
+      statements.delete('VACUUM INTO ?')
+      post({ type: 'answer', id: message.id, answer: { results: [] } })
+    } else if (message.type === 'close') {
+      statements.clear()
+      db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+      db.close()
+      post({ type: 'answer', id: message.id, answer: { results: [] } })
+      port.close()
+    }
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error)
+    if ('id' in message && message.type !== 'migrate') {
+      post({ type: 'answer', id: message.id, answer: { code: 'procedure_failed', message: text } })
+    } else if ('id' in message && refusalOf(error) !== undefined) {
+      post({ type: 'answer', id: message.id, answer: refusalOf(error)! })
+    } else {
+      post({ type: 'failed', message: text })
+    }
+  }
+}
+
+try {
+  db.exec(`PRAGMA secure_delete = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+    PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -65536; PRAGMA journal_size_limit = 67108864`)
+  if (maxPages !== undefined) db.exec(`PRAGMA max_page_count = ${maxPages}`)
+  db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+  const check = db.prepare('PRAGMA quick_check(1)').get()?.['quick_check']
+  if (check !== 'ok') throw new Error(`The database is damaged: ${String(check)}`)
+  port.on('message', (message: ToWriter) => {
+    if (message.type === 'procedure') {
+      loading++
+      ready = ready.then(() => load(message.id, message.name)).finally(() => loading--)
+    } else if (loading > 0) {
+      loading++
+      ready = ready.then(() => handle(message)).finally(() => loading--)
+    } else handle(message)
+  })
+  post({ type: 'ready' })
+} catch (error) {
+  post({ type: 'failed', message: error instanceof Error ? error.message : String(error) })
+}

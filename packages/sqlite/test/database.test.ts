@@ -1,0 +1,293 @@
+import { spawn } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, statSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import fc from 'fast-check'
+import { afterEach, describe, expect, test } from 'vitest'
+import { type Database, type DatabaseOptions, type FaultPorts, openDatabase } from '../src/index.ts'
+
+const module = new URL('./procedures.ts', import.meta.url).href
+const put = (key: string, value = 'v') => ({ procedure: `${module}#put`, args: { key, value } })
+const refuse = (reason: unknown) => ({ procedure: `${module}#refuse`, args: reason })
+const schema = ['CREATE TABLE item (key TEXT UNIQUE, value TEXT)']
+const open: Database[] = []
+
+async function database(options: Partial<DatabaseOptions> = {}, faults: FaultPorts = {}): Promise<Database> {
+  const db = await openDatabase({ directory: directory(), ...options }, faults)
+  open.push(db)
+  await db.migrate('test', schema)
+  return db
+}
+
+function directory(): string {
+  return join(mkdtempSync(join(tmpdir(), 'gw-sqlite-')), 'data')
+}
+
+function keys(db: Database): string[] {
+  return db.reader.all<{ key: string }>('SELECT key FROM item ORDER BY rowid').map(({ key }) => key)
+}
+
+function code(promise: Promise<unknown>): Promise<string> {
+  return promise.then(
+    () => 'no error',
+    (error: { code: string }) => error.code,
+  )
+}
+
+afterEach(async () => {
+  for (const db of open.splice(0)) await db.close()
+})
+
+describe('group commit', () => {
+  test('writes of one turn share one commit', async () => {
+    const db = await database()
+    await Promise.all(Array.from({ length: 500 }, (_, i) => db.write(put(`k${i}`))))
+    expect(keys(db)).toHaveLength(500)
+    expect(db.health.commits).toBeLessThan(5)
+  })
+
+  test('a unit with a refusal leaves nothing, and its neighbours in the batch are kept', async () => {
+    const db = await database()
+    const refused = db.unit()
+    refused.add(put('lost'))
+    refused.add(refuse({ held: true }))
+    const results = await Promise.allSettled([db.write(put('a')), refused.commit(), db.write(put('b'))])
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+    expect(results[1]).toMatchObject({ reason: { code: 'refused', reason: { held: true } } })
+    expect(keys(db)).toEqual(['a', 'b'])
+  })
+
+  test("a constraint failure is its own unit's", async () => {
+    const db = await database()
+    await db.write(put('a'))
+    const [twice, other] = await Promise.all([code(db.write(put('a'))), code(db.write(put('b')))])
+    expect([twice, other]).toEqual(['constraint', 'no error'])
+  })
+
+  test('a procedure that throws, or that does not exist, is refused as procedure_failed', async () => {
+    const db = await database()
+    expect(await code(db.write({ procedure: `${module}#crash`, args: null }))).toBe('procedure_failed')
+    expect(await code(db.write({ procedure: `${module}#absent`, args: null }))).toBe('procedure_failed')
+    expect(await code(db.write({ procedure: 'file:///nowhere.js#x', args: null }))).toBe('procedure_failed')
+    expect(await code(db.write(put('a')))).toBe('no error')
+  })
+
+  test('onCommitted gets the result before commit resolves', async () => {
+    const db = await database()
+    const order: unknown[] = []
+    const unit = db.unit()
+    unit.add(put('a'), (changes) => order.push(changes))
+    await unit.commit().then((level) => order.push(level))
+    expect(order).toEqual([1, 'fsync'])
+  })
+
+  test('any interleaving of units leaves what the accepted ones would leave one after the other', async () => {
+    const db = await database()
+    let round = 0
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.record({ names: fc.array(fc.nat(5), { minLength: 1, maxLength: 4 }), refused: fc.boolean() })),
+        async (units) => {
+          const prefix = `r${round++}-`
+          const model = new Set<string>()
+          const expected = units.map(({ names, refused }) => {
+            const accepted =
+              !refused && new Set(names).size === names.length && names.every((name) => !model.has(`${prefix}${name}`))
+            if (accepted) for (const name of names) model.add(`${prefix}${name}`)
+            return accepted
+          })
+          const results = await Promise.allSettled(
+            units.map(({ names, refused }) => {
+              const unit = db.unit()
+              for (const name of names) unit.add(put(`${prefix}${name}`))
+              if (refused) unit.add(refuse(undefined))
+              return unit.commit()
+            }),
+          )
+          expect(results.map(({ status }) => status === 'fulfilled')).toEqual(expected)
+          expect(new Set(keys(db).filter((key) => key.startsWith(prefix)))).toEqual(model)
+        },
+      ),
+      { numRuns: 50 },
+    )
+  })
+})
+
+describe('durability', () => {
+  test('the level reached is named', async () => {
+    const db = await database()
+    for (const durability of ['memory', 'os', 'fsync'] as const) {
+      const unit = db.unit({ durability })
+      unit.add(put(durability))
+      expect(await unit.commit()).toBe(durability)
+    }
+  })
+
+  test('every acknowledged write survives kill -9, in ten rounds', async () => {
+    const dir = directory()
+    const acknowledged = new Set<string>()
+    for (let round = 0; round < 10; round++) {
+      const child = spawn(process.execPath, [
+        fileURLToPath(new URL('./writing-child.ts', import.meta.url)),
+        dir,
+        String(round),
+      ])
+      const until = 20 + round * 37
+      let seen = 0
+      for await (const line of createInterface({ input: child.stdout })) {
+        acknowledged.add(line)
+        if (++seen === until) child.kill('SIGKILL')
+      }
+      expect(
+        child.signalCode ?? (await new Promise((resolve) => child.on('exit', (_, signal) => resolve(signal)))),
+      ).toBe('SIGKILL')
+    }
+    const db = await openDatabase({ directory: dir })
+    open.push(db)
+    const present = new Set(keys(db))
+    expect(acknowledged.size).toBeGreaterThan(1_000)
+    expect([...acknowledged].filter((key) => !present.has(key))).toEqual([])
+    expect(
+      db.reader.get(
+        'SELECT 1 FROM item WHERE key LIKE ? AND (SELECT count(*) FROM item o WHERE o.value = item.value) <> 2',
+        '%',
+      ),
+    ).toBeUndefined()
+  }, 60_000)
+})
+
+describe('faults', () => {
+  test('a failed sync is final: what is pending and what comes later rejects, and health says why', async () => {
+    const db = await database({}, { failCommit: 3 })
+    const heard = new Promise((resolve) => db.onFailed(resolve))
+    await db.write(put('a'))
+    const codes = await Promise.all([code(db.write(put('b'))), code(db.write(put('c')))])
+    expect(codes).toEqual(['storage_failed', 'storage_failed'])
+    expect(await heard).toMatchObject({ code: 'storage_failed' })
+    expect(await code(db.write(put('d')))).toBe('storage_failed')
+    expect(db.health).toMatchObject({ state: 'failed', reason: 'disk I/O error' })
+    expect(await code(db.migrate('x', []))).toBe('storage_failed')
+    await db.close()
+    const again = await openDatabase({ directory: db.directory })
+    open.push(again)
+    expect(keys(again)).toContain('a')
+  })
+
+  test('a full disk refuses what does not fit with storage_full, keeps the rest, and works on once there is room', async () => {
+    const db = await database({}, { maxPages: 30 })
+    const large = 'x'.repeat(200_000)
+    const [small, tooLarge] = await Promise.all([code(db.write(put('small'))), code(db.write(put('large', large)))])
+    expect([small, tooLarge]).toEqual(['no error', 'storage_full'])
+    expect(db.health.state).toBe('open')
+    expect(await code(db.write(put('after')))).toBe('no error')
+    expect(keys(db)).toEqual(['small', 'after'])
+    await db.close()
+    const roomy = await openDatabase({ directory: db.directory })
+    open.push(roomy)
+    expect(await code(roomy.write(put('large', large)))).toBe('no error')
+  })
+
+  test('a full queue refuses, or waits, as asked; nothing is dropped', async () => {
+    const refusing = await database({ maxPending: 10, onFull: 'refuse' })
+    const codes = await Promise.all(Array.from({ length: 50 }, (_, i) => code(refusing.write(put(`k${i}`)))))
+    expect(codes.filter((each) => each === 'write_queue_full')).toHaveLength(40)
+    expect(keys(refusing)).toHaveLength(10)
+    const waiting = await database({ maxPending: 10 })
+    await Promise.all(Array.from({ length: 50 }, (_, i) => waiting.write(put(`k${i}`))))
+    expect(keys(waiting)).toEqual(Array.from({ length: 50 }, (_, i) => `k${i}`))
+  })
+})
+
+describe('the data directory', () => {
+  test('a second opener in this process gets data_dir_locked', async () => {
+    const db = await database()
+    expect(await code(openDatabase({ directory: db.directory }))).toBe('data_dir_locked')
+  })
+
+  test("another process gets data_dir_locked with the holder's number, and the lock of a killed one is free", async () => {
+    const dir = directory()
+    const child = spawn(process.execPath, [fileURLToPath(new URL('./writing-child.ts', import.meta.url)), dir, '0'])
+    await new Promise((resolve) => child.stdout.once('data', resolve))
+    await expect(openDatabase({ directory: dir })).rejects.toMatchObject({
+      code: 'data_dir_locked',
+      message: expect.stringContaining(`process ${child.pid}`),
+    })
+    child.kill('SIGKILL')
+    await new Promise((resolve) => child.once('exit', resolve))
+    const db = await openDatabase({ directory: dir })
+    await db.close()
+  })
+
+  test('the directory is 0700 and every file in it 0600', async () => {
+    const db = await database()
+    await db.write(put('a'))
+    expect(statSync(db.directory).mode & 0o777).toBe(0o700)
+    for (const name of ['gateway.db', 'gateway.db-wal', 'gateway.db-shm', 'lock', 'lock-holder']) {
+      expect([name, statSync(join(db.directory, name)).mode & 0o777]).toEqual([name, 0o600])
+    }
+  })
+
+  test('a symbolic link and a directory that others may write are refused with data_dir_unsafe', async () => {
+    const dir = directory()
+    mkdirSync(dir, { mode: 0o700 })
+    symlinkSync(dir, `${dir}-link`)
+    expect(await code(openDatabase({ directory: `${dir}-link` }))).toBe('data_dir_unsafe')
+    chmodSync(dir, 0o770)
+    await expect(openDatabase({ directory: dir })).rejects.toMatchObject({
+      code: 'data_dir_unsafe',
+      message: expect.stringContaining('chmod 700'),
+    })
+  })
+})
+
+describe('schema, backup and closing', () => {
+  test('migrations run once each, concurrently too, and a newer file is refused', async () => {
+    const db = await database()
+    const two = [...schema, 'ALTER TABLE item ADD COLUMN extra TEXT']
+    await Promise.all([db.migrate('test', two), db.migrate('test', two)])
+    expect(await code(db.migrate('test', schema))).toBe('schema_too_new')
+  })
+
+  test('a migration that fails changes nothing', async () => {
+    const db = await database()
+    expect(await code(db.migrate('other', ['CREATE TABLE half (x)', 'not sql']))).toBe('procedure_failed')
+    expect(db.reader.get('SELECT 1 FROM sqlite_master WHERE name = ?', 'half')).toBeUndefined()
+    expect(db.health.state).toBe('open')
+  })
+
+  test('a backup taken while writes go on opens and holds a prefix of them', async () => {
+    const db = await database()
+    const writing = Promise.all(Array.from({ length: 300 }, (_, i) => db.write(put(`k${String(i).padStart(4, '0')}`))))
+    const target = mkdtempSync(join(tmpdir(), 'gw-backup-'))
+    await db.backup(join(target, 'gateway.db'))
+    await writing
+    expect(statSync(join(target, 'gateway.db')).mode & 0o777).toBe(0o600)
+    expect(await code(db.backup(join(target, 'gateway.db')))).toBe('invalid_option')
+    expect(existsSync(join(target, 'gateway.db.partial'))).toBe(false)
+    chmodSync(target, 0o700)
+    const copy = await openDatabase({ directory: target })
+    open.push(copy)
+    const all = keys(db)
+    expect(keys(copy)).toEqual(all.slice(0, keys(copy).length))
+  })
+
+  test('close commits what is pending, then refuses', async () => {
+    const db = await database()
+    const pending = db.write(put('last'))
+    await Promise.all([db.close(), db.close()])
+    await pending
+    expect(await code(db.write(put('late')))).toBe('closed')
+    const again = await openDatabase({ directory: db.directory })
+    open.push(again)
+    expect(keys(again)).toEqual(['last'])
+  })
+
+  test('a bad option is named with what was expected', async () => {
+    await expect(openDatabase({ directory: directory(), maxPending: 0 })).rejects.toThrow(
+      'Expected `maxPending` to be a whole number above 0, got `0`',
+    )
+    await expect(openDatabase({ directory: directory(), path: 'x' } as never)).rejects.toThrow('`path`')
+  })
+})

@@ -1,0 +1,32 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+/** The repository's root. */
+export const root = fileURLToPath(new URL('..', import.meta.url))
+
+const [major] = process.versions.node.split('.')
+if (Number(major) < 20) {
+  console.error(`Node 20 or newer is needed to start; this is ${process.versions.node}. The repository brings its own Node after that.`)
+  process.exit(1)
+}
+
+const { packageManager } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+
+/** Runs the pinned pnpm through npx; ends this process with pnpm's exit code where it is not 0. */
+export function pnpm(...args) {
+  const { status, signal, error } = spawnSync('npx', ['--yes', packageManager, ...args], {
+    cwd: root,
+    stdio: 'inherit',
+    shell: process.platform === 'win32',
+    env: { ...process.env, TURBO_TELEMETRY_DISABLED: '1', DO_NOT_TRACK: '1' },
+  })
+  if (error) throw error
+  if (signal) process.kill(process.pid, signal)
+  if (status !== 0) process.exit(status ?? 1)
+}
+
+/** Installs exactly what the lock file names. */
+export function install() {
+  pnpm('install', '--frozen-lockfile', '--prefer-offline')
+}

@@ -1,0 +1,15 @@
+// npm test: installs, builds, checks and runs every test of the release tier. `npm run nightly` adds the longer tier.
+import { install, pnpm } from './pnpm.mjs'
+
+const nightly = process.argv[2] === 'nightly'
+const began = Date.now()
+
+install()
+pnpm('run', 'build', '--output-logs=errors-only')
+pnpm('run', 'lint')
+pnpm('run', 'typecheck', '--output-logs=errors-only')
+pnpm('run', 'check:package', '--output-logs=errors-only')
+pnpm('exec', 'turbo', 'run', 'test', '--concurrency=1', '--output-logs=full')
+pnpm('run', 'crash', '--cycles', nightly ? '2000' : '10')
+
+console.log(`\nAll of ${nightly ? 'the nightly tier' : 'npm test'} passed in ${Math.round((Date.now() - began) / 1000)} s.`)
