@@ -87,7 +87,10 @@ export class GroupCommit {
 
   enqueue(unit: PendingUnit): void {
     const refusal = this.#failure ?? (this.#closed ? closedError() : undefined)
-    if (refusal !== undefined) return unit.failed(refusal)
+    if (refusal !== undefined) {
+      unit.failed(refusal)
+      return
+    }
     this.writes += unit.message.length / 2
     if (this.#queue.length >= this.#maxPending) {
       if (this.#onFull === 'refuse') {

@@ -1,0 +1,46 @@
+/** What went wrong. Branch on this, never on the class. */
+export type CheckpointErrorCode =
+  | 'invalid_option'
+  | 'duplicate_operation'
+  | 'not_serializable'
+  | 'not_transactional'
+  | 'internal_table'
+  | 'not_found'
+  | 'already_finished'
+  | 'not_resumable'
+  | 'corrupt_record'
+  | 'lease_lost'
+  | 'run_cancelled'
+  | 'run_parked'
+  | 'step_timeout'
+  | 'invalid_progress'
+  | 'stopping'
+
+/** Every error that this package throws. */
+export class CheckpointError extends Error {
+  override readonly name = 'CheckpointError'
+  readonly code: CheckpointErrorCode
+
+  constructor(code: CheckpointErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/**
+ * Thrown by a handler or a step whose dependency is away for a while (an open breaker, an exhausted pool): the run waits until
+ * `retryAtMs` and goes on from its last kept step, and no attempt is spent.
+ */
+export class ParkError extends Error {
+  override readonly name = 'ParkError'
+  readonly code = 'parked'
+  /** Milliseconds since the epoch. */
+  readonly retryAtMs: number
+  readonly reason: string
+
+  constructor(reason: string, retryAtMs: number, options?: ErrorOptions) {
+    super(reason, options)
+    this.reason = reason
+    this.retryAtMs = retryAtMs
+  }
+}

@@ -1,0 +1,293 @@
+import type { Context, Env, MiddlewareHandler, Next } from 'hono'
+import { encode } from './codec.ts'
+import { CheckpointError, ParkError } from './errors.ts'
+import type { CheckpointManager, Settled } from './manager.ts'
+import { invalid } from './manager-options.ts'
+import { responseOf } from './outcome.ts'
+import { acceptedResponse, appliedText, preferenceOf } from './preferences.ts'
+import { durableRoutes } from './resume.ts'
+import { defaultRetry, type RetryPolicy } from './retry.ts'
+import type { Run } from './run.ts'
+import type { RunInput } from './run-record.ts'
+import { refusalOf } from './unit.ts'
+
+/** How one route is durable. */
+export interface DurableOptions {
+  readonly checkpoints: CheckpointManager
+  /** The name under which runs are kept and resumed; unique, and stable across deploys. */
+  readonly operation: string
+  /** Changed by hand when runs of the older handler cannot go on in the newer: `1`. */
+  readonly version?: string
+  /** What happens to runs of another version: `continue` (the default), `park`, or `restart` without their kept steps. */
+  readonly onVersion?: 'continue' | 'park' | 'restart'
+  /** Context variables that a resumed handler needs; they must serialise. */
+  readonly persist?: readonly string[]
+  /** Further request headers to keep. `Authorization`, `Cookie` and their like are kept only when named here. */
+  readonly headers?: readonly string[]
+  /** Who may see the run. */
+  readonly principal?: (c: Context) => string | undefined
+  /** A middleware around the durable part, for live requests only. */
+  readonly around?: MiddlewareHandler
+  readonly maxBodyBytes?: number
+  readonly retry?: Partial<RetryPolicy>
+  /** What a client that goes away does to its run: nothing (`continue`, the default), or `cancel`. */
+  readonly onDisconnect?: 'continue' | 'cancel'
+}
+
+/** What a durable handler finds in `c.var`. */
+export interface DurableEnv {
+  Variables: { run: Run }
+}
+
+const keptHeaders: ReadonlySet<string> = new Set([
+  'content-type',
+  'accept',
+  'accept-language',
+  'user-agent',
+  'x-request-id',
+  'idempotency-key',
+  'traceparent',
+  'tracestate',
+])
+const known: ReadonlySet<string> = new Set([
+  'checkpoints',
+  'operation',
+  'version',
+  'onVersion',
+  'persist',
+  'headers',
+  'principal',
+  'around',
+  'maxBodyBytes',
+  'retry',
+  'onDisconnect',
+])
+
+/**
+ * Makes the handlers that follow on its route survive the process: the request is recorded before they run, finished steps are
+ * kept, and the answer is durable before its first byte leaves.
+ */
+export function durable(options: DurableOptions): MiddlewareHandler<DurableEnv> {
+  check(options)
+  const { checkpoints, operation, version = '1', onVersion = 'continue', around } = options
+  const retry: RetryPolicy = { ...defaultRetry, ...options.retry }
+  checkpoints.declare({ operation, version, onVersion, retry })
+  const part = async (c: Context, next: Next): Promise<void> => {
+    const response = await durablePart(c, next, options, version, retry)
+    // Hono copies the fields of a response that is there onto the one that replaces it.
+    c.res = undefined
+    c.res = response
+  }
+  const durable: MiddlewareHandler<DurableEnv> = async (c, next) => {
+    if (around === undefined) await part(c, next)
+    else return (await around(c as Context<Env>, () => part(c, next))) as Response | undefined
+  }
+  Object.defineProperty(durable, 'name', { value: 'durable' })
+  durableRoutes.set(durable, operation)
+  return durable
+}
+
+async function durablePart(
+  c: Context,
+  next: Next,
+  options: DurableOptions,
+  version: string,
+  retry: RetryPolicy,
+): Promise<Response> {
+  const { checkpoints, operation, principal } = options
+  await checkpoints.start()
+  const maxBodyBytes = options.maxBodyBytes ?? checkpoints.options.maxBodyBytes ?? 1_048_576
+  const body = await boundedBody(c, maxBodyBytes)
+  if (body === undefined)
+    return problem(413, 'body_too_large', `The body is longer than ${maxBodyBytes} bytes`, { connection: 'close' })
+
+  const preference = preferenceOf(c.req.header('prefer'))
+  let record = checkpoints.newRecord(preference.respondAsync, {
+    requestId: requestIdOf(c),
+    operation,
+    version,
+    method: c.req.method,
+    route: c.req.routePath,
+    principal: principal?.(c),
+  })
+  try {
+    record = await checkpoints.accept(record, inputOf(c, options, body), c)
+  } catch (error) {
+    if (refusalOf(error) !== undefined) return problem(409, 'run_not_accepted', 'The request was not accepted')
+    if (isUnavailable(error))
+      return problem(503, 'storage_unavailable', 'The request could not be recorded; nothing ran', {
+        'retry-after': '1',
+      })
+    throw error
+  }
+  if (record.status === 'queued') {
+    if (preference.respondAsync && preference.waitMs === undefined)
+      return acceptedResponse(record.id, 'queued', 'respond-async')
+    return inline(
+      checkpoints,
+      record.id,
+      preference.waitMs ?? checkpoints.options.requestTimeoutMs ?? 300_000,
+      appliedText(preference),
+    )
+  }
+
+  const run = checkpoints.runOf(record)
+  c.set('run', run)
+  if (options.onDisconnect === 'cancel') {
+    c.req.raw.signal.addEventListener(
+      'abort',
+      () => void checkpoints.cancel(record.id, { actor: 'client disconnect' }).catch(() => {}),
+      { once: true },
+    )
+  }
+  let answered = false
+  const settled = checkpoints.drive(
+    record,
+    run,
+    async () => {
+      await next()
+      // The exchange has had its 202, and Hono drops what a handler answers after that: the run is entered again by itself, and
+      // its kept steps give the answer.
+      if (answered) throw new ParkError('the caller had its 202 before the handler was done', checkpoints.now())
+      return c.error === undefined ? { response: c.res } : { response: c.res, error: c.error }
+    },
+    retry,
+  )
+  const timeoutMs = preference.waitMs ?? checkpoints.options.requestTimeoutMs ?? 300_000
+  const first = await firstOf(settled, timeoutMs)
+  if (first === undefined) {
+    answered = true
+    settled.catch(() => {})
+    return acceptedResponse(record.id, 'running', appliedText(preference))
+  }
+  return answer(checkpoints, record.id, first, timeoutMs, appliedText(preference))
+}
+
+async function answer(
+  checkpoints: CheckpointManager,
+  id: string,
+  settled: Settled,
+  timeoutMs: number,
+  applied: string | undefined,
+): Promise<Response> {
+  if (settled.kind === 'lost') {
+    return problem(503, 'lease_lost', 'The request goes on in another process', {
+      'retry-after': '1',
+      'gw-run': id,
+      location: `/requests/${id}`,
+    })
+  }
+  if (settled.kind === 'suspended') {
+    const { inlineWaitMs = 10_000 } = checkpoints.options
+    const waits =
+      settled.status === 'waiting' && settled.wakeAt !== undefined && settled.wakeAt - checkpoints.now() <= inlineWaitMs
+    return waits
+      ? inline(checkpoints, id, Math.min(timeoutMs, inlineWaitMs * 2), applied)
+      : acceptedResponse(id, settled.status, applied)
+  }
+  if (settled.streaming !== undefined) {
+    const response = new Response(settled.streaming.body, settled.streaming)
+    response.headers.set('gw-run', id)
+    return response
+  }
+  const response = responseOf(settled.outcome, id)
+  if (settled.durability !== undefined) response.headers.set('gw-durability', settled.durability)
+  if (applied !== undefined) response.headers.set('preference-applied', applied)
+  return response
+}
+
+async function inline(
+  checkpoints: CheckpointManager,
+  id: string,
+  timeoutMs: number,
+  applied: string | undefined,
+): Promise<Response> {
+  const outcome = await checkpoints.wait(id, { timeoutMs })
+  if (outcome !== undefined) return responseOf(outcome, id)
+  return acceptedResponse(id, (await checkpoints.get(id))?.status ?? 'queued', applied)
+}
+
+/** `undefined` when the run takes longer; the run is not disturbed. */
+function firstOf(settled: Promise<Settled>, timeoutMs: number): Promise<Settled | undefined> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => resolve(undefined), timeoutMs)
+    settled.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
+}
+
+/**
+ * The body, read once and left where Hono's `c.req.json()` and the like find it; `undefined` when it is longer than the bound,
+ * which is noticed before it is buffered.
+ */
+async function boundedBody(c: Context, maxBytes: number): Promise<Uint8Array | undefined> {
+  const declared = c.req.header('content-length')
+  if (declared !== undefined && Number(declared) > maxBytes) return undefined
+  const { bodyCache } = c.req
+  const cached = Object.keys(bodyCache).length > 0
+  if (cached || declared !== undefined) {
+    const bytes = new Uint8Array(await c.req.arrayBuffer())
+    return bytes.length > maxBytes ? undefined : bytes
+  }
+  const { body } = c.req.raw
+  if (body === null) return new Uint8Array()
+  const chunks: Uint8Array[] = []
+  let length = 0
+  for await (const chunk of body) {
+    length += chunk.length
+    if (length > maxBytes) return undefined
+    chunks.push(chunk)
+  }
+  const bytes = new Uint8Array(length)
+  let at = 0
+  for (const chunk of chunks) {
+    bytes.set(chunk, at)
+    at += chunk.length
+  }
+  // Hono awaits what it finds here, whatever its type says.
+  bodyCache.arrayBuffer = Promise.resolve(bytes.buffer) as unknown as ArrayBuffer
+  return bytes
+}
+
+function inputOf(c: Context, { headers = [], persist = [] }: DurableOptions, body: Uint8Array): RunInput {
+  const kept: [string, string][] = []
+  for (const name of [...keptHeaders, ...headers]) {
+    const value = c.req.header(name)
+    if (value !== undefined) kept.push([name, value])
+  }
+  const variables = persist.length === 0 ? '{}' : encode(Object.fromEntries(persist.map((name) => [name, c.get(name)])))
+  return { url: c.req.url, headers: kept, variables, body }
+}
+
+const requestIdForm = /^[A-Za-z0-9._:-]{1,128}$/
+
+function requestIdOf(c: Context): string | undefined {
+  const given: unknown = c.get('requestId') ?? c.req.header('x-request-id')
+  return typeof given === 'string' && requestIdForm.test(given) ? given : undefined
+}
+
+function isUnavailable(error: unknown): boolean {
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  return code === 'storage_failed' || code === 'storage_full' || code === 'write_queue_full' || code === 'closed'
+}
+
+function problem(
+  status: number,
+  code: string,
+  title: string,
+  headers: Readonly<Record<string, string>> = {},
+): Response {
+  return new Response(JSON.stringify({ type: `urn:gw:problem:${code}`, title, status, code }), {
+    status,
+    headers: { 'content-type': 'application/problem+json', ...headers },
+  })
+}
+
+function check(options: DurableOptions): void {
+  for (const name of Object.keys(options))
+    if (!known.has(name)) throw new CheckpointError('invalid_option', `Unknown option \`${name}\``)
+  const { operation, maxBodyBytes } = options
+  if (typeof operation !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(operation))
+    throw invalid('operation', '1 to 200 visible ASCII characters', operation)
+  if (maxBodyBytes !== undefined && !(Number.isInteger(maxBodyBytes) && maxBodyBytes > 0))
+    throw invalid('maxBodyBytes', 'a whole number above 0', maxBodyBytes)
+}
