@@ -1,6 +1,0 @@
-import { defineConfig } from 'vitest/config'
-
-export default defineConfig({
-  ssr: { resolve: { conditions: ['@gw/source', 'module', 'node'] } },
-  test: { include: ['test/**/*.test.ts'] },
-})
