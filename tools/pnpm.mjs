@@ -7,7 +7,9 @@ export const root = fileURLToPath(new URL('..', import.meta.url))
 
 const [major] = process.versions.node.split('.')
 if (Number(major) < 20) {
-  console.error(`Node 20 or newer is needed to start; this is ${process.versions.node}. The repository brings its own Node after that.`)
+  console.error(
+    `Node 20 or newer is needed to start; this is ${process.versions.node}. The repository brings its own Node after that.`,
+  )
   process.exit(1)
 }
 

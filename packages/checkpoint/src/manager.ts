@@ -8,7 +8,7 @@ import {
   type Failpoint,
   type RunTransition,
 } from './manager-options.ts'
-import { capture, problemOutcome } from './outcome.ts'
+import { capture, problemOutcome, responseOf } from './outcome.ts'
 import { answerAttached } from './preferences.ts'
 import { resumersOf } from './resume.ts'
 import { type ErrorClass, type RetryPolicy, verdictOn } from './retry.ts'
@@ -460,6 +460,12 @@ export class CheckpointManager {
 
   outcome(id: string): Promise<Outcome | undefined> {
     return this.store.outcome(id)
+  }
+
+  /** The answer of a finished run, as its first caller got it. */
+  async response(id: string): Promise<Response | undefined> {
+    const outcome = await this.store.outcome(id)
+    return outcome === undefined ? undefined : responseOf(outcome, id)
   }
 
   /** The kept steps without their values. */

@@ -11,7 +11,13 @@ export const webCrypto: DedupCrypto = {
   async hmacSha256(secret, ...chunks) {
     let key = keys.get(secret)
     if (key === undefined) {
-      key = crypto.subtle.importKey('raw', secret as Uint8Array<ArrayBuffer>, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign'])
+      key = crypto.subtle.importKey(
+        'raw',
+        secret as Uint8Array<ArrayBuffer>,
+        { name: 'HMAC', hash: 'SHA-256' },
+        false,
+        ['sign'],
+      )
       keys.set(secret, key)
     }
     return new Uint8Array(await crypto.subtle.sign('HMAC', await key, joined(chunks)))

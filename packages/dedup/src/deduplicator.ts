@@ -16,7 +16,10 @@ export interface RequestDeduplicatorOptions {
   readonly crypto?: DedupCrypto
   readonly now?: () => number
   /** Observes; what it throws changes nothing. */
-  readonly onTransition?: (transition: { readonly type: `dedup.${'claimed' | 'replayed' | 'conflict' | 'mismatch' | 'released' | 'completed' | 'takeover'}`; readonly key: string }) => void
+  readonly onTransition?: (transition: {
+    readonly type: `dedup.${'claimed' | 'replayed' | 'conflict' | 'mismatch' | 'released' | 'completed' | 'takeover'}`
+    readonly key: string
+  }) => void
 }
 
 /** Whose key it is. Keys of other scopes never meet. */
@@ -82,10 +85,12 @@ export class RequestDeduplicator {
   #lastToken = 0
 
   constructor(options: RequestDeduplicatorOptions) {
-    for (const name of Object.keys(options)) if (!known.has(name)) throw new DedupError('invalid_option', `Unknown option \`${name}\``)
+    for (const name of Object.keys(options))
+      if (!known.has(name)) throw new DedupError('invalid_option', `Unknown option \`${name}\``)
     const { store, windowMs = 3_600_000, leaseMs = 30_000, crypto = webCrypto, now = () => Date.now() } = options
     for (const [name, value] of Object.entries({ windowMs, leaseMs })) {
-      if (!(Number.isFinite(value) && value > 0)) throw new DedupError('invalid_option', `Expected \`${name}\` to be a finite number above 0, got \`${value}\``)
+      if (!(Number.isFinite(value) && value > 0))
+        throw new DedupError('invalid_option', `Expected \`${name}\` to be a finite number above 0, got \`${value}\``)
     }
     this.#options = options
     this.store = store
@@ -176,9 +181,12 @@ export class RequestDeduplicator {
   async complete(link: KeyLink, response: StoredResponse): Promise<boolean> {
     const unit = this.store.unit()
     let settled = false
-    unit.add(this.store.complete(link, { ...response, headers: response.headers.filter(([name]) => replayable(name)) }), (result) => {
-      settled = result as boolean
-    })
+    unit.add(
+      this.store.complete(link, { ...response, headers: response.headers.filter(([name]) => replayable(name)) }),
+      (result) => {
+        settled = result as boolean
+      },
+    )
     await unit.commit()
     if (settled) this.#tell('dedup.completed', link.key)
     return settled
@@ -203,16 +211,34 @@ export class RequestDeduplicator {
   }
 
   /** Keeps an answer for a key, by hand, unless the key is in use. */
-  async keep(scope: KeyScope, key: string, response: StoredResponse, { windowMs = this.windowMs }: { readonly windowMs?: number } = {}): Promise<boolean> {
+  async keep(
+    scope: KeyScope,
+    key: string,
+    response: StoredResponse,
+    { windowMs = this.windowMs }: { readonly windowMs?: number } = {},
+  ): Promise<boolean> {
     const storageKey = await this.storageKey(scope, key)
     const decision = await this.decide({ key: storageKey, fingerprint: '', principalHash: '', windowMs })
     if (decision.kind !== 'free' || !(await this.claim(decision.claim))) return false
     return this.complete(decision.claim, response)
   }
 
-  #newClaim({ key, fingerprint, principalHash, windowMs = this.windowMs, leaseMs = this.leaseMs }: RequestIdentity, record: KeyRecord | undefined, replaces: number | undefined): Claim {
+  #newClaim(
+    { key, fingerprint, principalHash, windowMs = this.windowMs, leaseMs = this.leaseMs }: RequestIdentity,
+    record: KeyRecord | undefined,
+    replaces: number | undefined,
+  ): Claim {
     this.#lastToken = Math.max(this.#now() * 1_000, this.#lastToken + 1, (record?.token ?? 0) + 1)
-    return new Claim({ key, fingerprint, principalHash, windowMs, leaseMs, link: undefined, replaces, token: this.#lastToken })
+    return new Claim({
+      key,
+      fingerprint,
+      principalHash,
+      windowMs,
+      leaseMs,
+      link: undefined,
+      replaces,
+      token: this.#lastToken,
+    })
   }
 
   #add(unit: Unit, claim: Claim, link: string | undefined): void {

@@ -71,6 +71,14 @@ function nextIsColon(text: string, at: number): boolean {
 }
 
 function roundedNumber(literal: string): boolean {
-  const digits = literal.replace(/[eE].*$/, '').replace(/\D/g, '').replace(/^0+/, '').replace(/0+$/, '')
-  return digits.length > 15 || !Number.isFinite(Number(literal)) || (/^-?\d+$/.test(literal) && !Number.isSafeInteger(Number(literal)))
+  const digits = literal
+    .replace(/[eE].*$/, '')
+    .replace(/\D/g, '')
+    .replace(/^0+/, '')
+    .replace(/0+$/, '')
+  return (
+    digits.length > 15 ||
+    !Number.isFinite(Number(literal)) ||
+    (/^-?\d+$/.test(literal) && !Number.isSafeInteger(Number(literal)))
+  )
 }

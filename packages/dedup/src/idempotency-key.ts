@@ -21,12 +21,15 @@ function parseString(text: string): ParsedKey {
     const character = text[i]!
     if (character === '\\') {
       const next = text[++i]
-      if (next !== '"' && next !== '\\') return { invalid: 'a backslash escapes something other than a quote or a backslash' }
+      if (next !== '"' && next !== '\\')
+        return { invalid: 'a backslash escapes something other than a quote or a backslash' }
       key += next
     } else if (character === '"') {
       const rest = text.slice(i + 1).trim()
       if (rest.startsWith(',')) return { invalid: 'there is more than one key' }
-      return rest === '' || /^(;[ ]*[a-z*][a-z0-9_.*-]*(=[^,;\s]+)?[ ]*)+$/.test(rest) ? checked(key) : { invalid: 'something follows the quoted string' }
+      return rest === '' || /^(;[ ]*[a-z*][a-z0-9_.*-]*(=[^,;\s]+)?[ ]*)+$/.test(rest)
+        ? checked(key)
+        : { invalid: 'something follows the quoted string' }
     } else key += character
   }
   return { invalid: 'the quoted string does not end' }

@@ -8,6 +8,13 @@ export {
   type RequestIdentity,
 } from './deduplicator.ts'
 export { DedupError, type DedupErrorCode } from './errors.ts'
-export { type DedupEnv, type DedupOptions, dedup, type Idempotency, type LinkedRun, type LinkedRuns } from './middleware.ts'
+export {
+  type DedupEnv,
+  type DedupOptions,
+  dedup,
+  type Idempotency,
+  type LinkedRun,
+  type LinkedRuns,
+} from './middleware.ts'
 export type { DedupStore, KeyLink, KeyRecord, NewClaim, StoredResponse } from './store.ts'
 export type { Durability, Unit, Write } from './unit.ts'

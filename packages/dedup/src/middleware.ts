@@ -65,8 +65,20 @@ export interface DedupEnv {
 }
 
 const known: ReadonlySet<string> = new Set([
-  'deduplicator', 'missing', 'principal', 'tenant', 'scope', 'methods', 'keySyntax', 'onUnknown', 'windowMs', 'fingerprintWindowMs', 'leaseMs',
-  'maxBodyBytes', 'join', 'runs',
+  'deduplicator',
+  'missing',
+  'principal',
+  'tenant',
+  'scope',
+  'methods',
+  'keySyntax',
+  'onUnknown',
+  'windowMs',
+  'fingerprintWindowMs',
+  'leaseMs',
+  'maxBodyBytes',
+  'join',
+  'runs',
 ])
 /** Answers that say "not now": the key stays free for another try. */
 const neverStored: ReadonlySet<number> = new Set([401, 407, 408, 409, 421, 423, 425, 429])
@@ -84,27 +96,48 @@ export function dedup(options: DedupOptions): MiddlewareHandler {
     }
     if (field === undefined) {
       if (missing === 'required') {
-        return problem(400, 'idempotency_key_missing', 'This operation needs an Idempotency-Key', { retryable: false }, {
-          link: '<https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>; rel="describedby"',
-        })
+        return problem(
+          400,
+          'idempotency_key_missing',
+          'This operation needs an Idempotency-Key',
+          { retryable: false },
+          {
+            link: '<https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>; rel="describedby"',
+          },
+        )
       }
       const principal = options.principal?.(c)
       if (missing === 'optional' || principal === undefined || principal === 'anonymous') return next()
       return keyed(c, next, options, undefined)
     }
     const parsed = parseKey(field, keySyntax)
-    if ('invalid' in parsed) return problem(400, 'idempotency_key_invalid', 'The Idempotency-Key is not valid', { detail: parsed.invalid, retryable: false })
+    if ('invalid' in parsed)
+      return problem(400, 'idempotency_key_invalid', 'The Idempotency-Key is not valid', {
+        detail: parsed.invalid,
+        retryable: false,
+      })
     return keyed(c, next, options, parsed.key)
   }
 }
 
 /** What becomes of a keyed request; `key` is absent where the content is the key. */
-async function keyed(c: Context, next: Next, options: DedupOptions, key: string | undefined): Promise<Response | undefined> {
+async function keyed(
+  c: Context,
+  next: Next,
+  options: DedupOptions,
+  key: string | undefined,
+): Promise<Response | undefined> {
   const declared = Number(c.req.header('content-length') ?? 0)
   const { maxBodyBytes = 1_048_576, deduplicator } = options
   const body = declared > maxBodyBytes ? undefined : new Uint8Array(await c.req.arrayBuffer())
   if (body === undefined || body.length > maxBodyBytes) {
-    return problem(413, 'body_too_large', `The body is longer than ${maxBodyBytes} bytes`, { retryable: false }, { connection: 'close' })
+    return problem(
+      413,
+      'body_too_large',
+      `The body is longer than ${maxBodyBytes} bytes`,
+      { retryable: false },
+      { connection: 'close' },
+    )
   }
   let identity: RequestIdentity
   let decision: Awaited<ReturnType<RequestDeduplicator['decide']>>
@@ -129,10 +162,15 @@ async function keyed(c: Context, next: Next, options: DedupOptions, key: string 
       }
       case 'lapsed':
         if (options.onUnknown !== 'execute') {
-          return problem(409, 'idempotency_outcome_unknown', 'The process that had this request died; whether it ran is not known', {
-            retryable: false,
-            safeToUseNewKey: false,
-          })
+          return problem(
+            409,
+            'idempotency_outcome_unknown',
+            'The process that had this request died; whether it ran is not known',
+            {
+              retryable: false,
+              safeToUseNewKey: false,
+            },
+          )
         }
         claim = decision.takeOver()
         break
@@ -202,7 +240,8 @@ async function execute(
   }
   const { status } = c.res
   const streams = c.res.headers.get('content-type')?.startsWith('text/event-stream') === true
-  const keep = state.executed === true || (state.executed !== false && status < 500 && !neverStored.has(status) && status !== 202)
+  const keep =
+    state.executed === true || (state.executed !== false && status < 500 && !neverStored.has(status) && status !== 202)
   let text = byFingerprint ? 'fingerprint' : 'stored'
   try {
     if (streams) text = 'unstored'
@@ -227,14 +266,18 @@ async function storedOf(response: Response): Promise<StoredResponse> {
 
 /** `undefined` when the run behind the key was never accepted. */
 async function answerHeld(c: Context, record: KeyRecord, { runs }: DedupOptions): Promise<Response | undefined> {
-  if (record.link === undefined || runs === undefined) return inFlight(Math.ceil(Math.max(1, record.leaseRemainingMs / 1_000)))
+  if (record.link === undefined || runs === undefined)
+    return inFlight(Math.ceil(Math.max(1, record.leaseRemainingMs / 1_000)))
   const run = await runs.lookup(record.link)
   if (run === undefined) return undefined
   return runs.attach(c, record.link)
 }
 
 function reused(): Response {
-  return problem(422, 'idempotency_key_reused', 'This key was used with another request', { retryable: false, safeToUseNewKey: true })
+  return problem(422, 'idempotency_key_reused', 'This key was used with another request', {
+    retryable: false,
+    safeToUseNewKey: true,
+  })
 }
 
 function inFlight(retryAfterSeconds: number): Response {
@@ -249,10 +292,21 @@ function inFlight(retryAfterSeconds: number): Response {
 
 function unavailable(error: unknown): Response {
   if (error instanceof DedupError) throw error
-  return problem(503, 'idempotency_store_unavailable', 'The key could not be looked up; nothing ran', { retryable: true }, { 'retry-after': '1' })
+  return problem(
+    503,
+    'idempotency_store_unavailable',
+    'The key could not be looked up; nothing ran',
+    { retryable: true },
+    { 'retry-after': '1' },
+  )
 }
 
-async function identify(c: Context, options: DedupOptions, key: string | undefined, body: Uint8Array): Promise<RequestIdentity> {
+async function identify(
+  c: Context,
+  options: DedupOptions,
+  key: string | undefined,
+  body: Uint8Array,
+): Promise<RequestIdentity> {
   const { deduplicator, windowMs, leaseMs, fingerprintWindowMs = 10_000 } = options
   const principal = options.scope === 'global' ? '' : (options.principal?.(c) ?? 'anonymous')
   const tenant = options.tenant?.(c) ?? ''
@@ -285,8 +339,12 @@ function idempotencyOf(claim: PendingClaim, state: { executed: boolean | undefin
 }
 
 function check(options: DedupOptions): void {
-  for (const name of Object.keys(options)) if (!known.has(name)) throw new DedupError('invalid_option', `Unknown option \`${name}\``)
+  for (const name of Object.keys(options))
+    if (!known.has(name)) throw new DedupError('invalid_option', `Unknown option \`${name}\``)
   if (options.principal === undefined && options.scope !== 'global') {
-    throw new DedupError('invalid_option', "Expected `principal` to be a function, or `scope` to be 'global' written out, got neither")
+    throw new DedupError(
+      'invalid_option',
+      "Expected `principal` to be a function, or `scope` to be 'global' written out, got neither",
+    )
   }
 }

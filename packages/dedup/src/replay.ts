@@ -2,9 +2,29 @@ import type { StoredResponse } from './store.ts'
 
 /** Fields that belong to one exchange or one client, never to a stored answer (RFC 9110 §7.6.1 and the like). */
 const never: ReadonlySet<string> = new Set([
-  'connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade',
-  'set-cookie', 'authorization', 'www-authenticate', 'content-length', 'date', 'server-timing', 'x-request-id', 'traceparent', 'tracestate',
-  'ratelimit', 'ratelimit-policy', 'idempotency-status', 'idempotent-replayed', 'gw-durability',
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'set-cookie',
+  'authorization',
+  'www-authenticate',
+  'content-length',
+  'date',
+  'server-timing',
+  'x-request-id',
+  'traceparent',
+  'tracestate',
+  'ratelimit',
+  'ratelimit-policy',
+  'idempotency-status',
+  'idempotent-replayed',
+  'gw-durability',
 ])
 
 /** Whether a field may be stored with an answer. */

@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { type Database, openDatabase } from '@gw/sqlite'
 import { type Context, Hono } from 'hono'
 import { afterEach, describe, expect, test } from 'vitest'
-import { type DedupOptions, dedup, RequestDeduplicator, type RequestDeduplicatorOptions } from '../src/index.ts'
 import { parseKey } from '../src/idempotency-key.ts'
+import { type DedupOptions, dedup, RequestDeduplicator, type RequestDeduplicatorOptions } from '../src/index.ts'
 import { sqliteDedupStore } from '../src/stores/sqlite.ts'
 
 const open: (() => Promise<unknown>)[] = []
@@ -24,26 +24,57 @@ interface Clock {
   ms: number
 }
 
-function deduplicatorOf(db: Database, clock: Clock = { ms: 1 }, options: Partial<RequestDeduplicatorOptions> = {}): RequestDeduplicator {
-  const deduplicator = new RequestDeduplicator({ store: sqliteDedupStore({ db, now: () => clock.ms, monotonic: () => clock.ms }), now: () => clock.ms, ...options })
+function deduplicatorOf(
+  db: Database,
+  clock: Clock = { ms: 1 },
+  options: Partial<RequestDeduplicatorOptions> = {},
+): RequestDeduplicator {
+  const deduplicator = new RequestDeduplicator({
+    store: sqliteDedupStore({ db, now: () => clock.ms, monotonic: () => clock.ms }),
+    now: () => clock.ms,
+    ...options,
+  })
   open.push(() => deduplicator.stop())
   return deduplicator
 }
 
-function appOf(deduplicator: RequestDeduplicator, handler: (c: Context) => Response | Promise<Response>, options: Partial<DedupOptions> = {}) {
+function appOf(
+  deduplicator: RequestDeduplicator,
+  handler: (c: Context) => Response | Promise<Response>,
+  options: Partial<DedupOptions> = {},
+) {
   const app = new Hono()
   app.all('/pay/:id', dedup({ deduplicator, principal: (c) => c.req.header('x-user'), ...options }), handler)
   return app
 }
 
-const send = (app: Hono, key: string | undefined, { body = '{"a":1,"b":2}', path = '/pay/1', user = 'ann', method = 'POST', type = 'application/json', ...more }: Record<string, string> = {}) =>
+const send = (
+  app: Hono,
+  key: string | undefined,
+  {
+    body = '{"a":1,"b":2}',
+    path = '/pay/1',
+    user = 'ann',
+    method = 'POST',
+    type = 'application/json',
+    ...more
+  }: Record<string, string> = {},
+) =>
   app.request(path, {
     method,
     ...(method === 'GET' ? {} : { body }),
-    headers: { 'content-type': type, 'x-user': user, ...(key === undefined ? {} : { 'idempotency-key': key }), ...more },
+    headers: {
+      'content-type': type,
+      'x-user': user,
+      ...(key === undefined ? {} : { 'idempotency-key': key }),
+      ...more,
+    },
   })
 
-async function counting(options: Partial<DedupOptions> = {}, respond: (n: number, c: Context) => Response | Promise<Response> = (n, c) => c.json({ n }, 201)) {
+async function counting(
+  options: Partial<DedupOptions> = {},
+  respond: (n: number, c: Context) => Response | Promise<Response> = (n, c) => c.json({ n }, 201),
+) {
   const clock = { ms: 1_000 }
   const db = await database()
   const calls = { n: 0 }
@@ -72,7 +103,11 @@ describe('keys', () => {
   test('K4, K5: a missing key is 400 with a link where it is required, and passes where it is not', async () => {
     const required = await counting({ missing: 'required' })
     const response = await send(required.app, undefined)
-    expect([response.status, (await response.json()).code, response.headers.get('link')]).toEqual([400, 'idempotency_key_missing', expect.stringContaining('describedby')])
+    expect([response.status, (await response.json()).code, response.headers.get('link')]).toEqual([
+      400,
+      'idempotency_key_missing',
+      expect.stringContaining('describedby'),
+    ])
     const optional = await counting()
     await send(optional.app, undefined)
     await send(optional.app, undefined)
@@ -95,7 +130,8 @@ describe('keys', () => {
 
   test('M1: GET is never deduplicated and says that it ignored the key', async () => {
     const { app, calls } = await counting()
-    for (let i = 0; i < 2; i++) expect((await send(app, 'k', { method: 'GET' })).headers.get('idempotency-status')).toBe('ignored')
+    for (let i = 0; i < 2; i++)
+      expect((await send(app, 'k', { method: 'GET' })).headers.get('idempotency-status')).toBe('ignored')
     expect(calls.n).toBe(2)
   })
 
@@ -113,7 +149,12 @@ describe('fingerprints', () => {
   test('F1, F4: another body, query or path with the key is 422 in any state, and the first answer stays', async () => {
     const { app, calls } = await counting()
     await send(app, 'k')
-    for (const other of [{ body: '{"a":2}' }, { path: '/pay/1?amount=999' }, { path: '/pay/2' }, { type: 'text/plain' }]) {
+    for (const other of [
+      { body: '{"a":2}' },
+      { path: '/pay/1?amount=999' },
+      { path: '/pay/2' },
+      { type: 'text/plain' },
+    ]) {
       const response = await send(app, 'k', other as Record<string, string>)
       expect([response.status, (await response.json()).code]).toEqual([422, 'idempotency_key_reused'])
     }
@@ -140,7 +181,11 @@ describe('fingerprints', () => {
 describe('replays', () => {
   test('R1: every byte value and the null-body statuses come back as they were', async () => {
     const bytes = Uint8Array.from({ length: 256 }, (_, i) => i)
-    const { app } = await counting({}, (_, c) => (c.req.header('x-status') === undefined ? new Response(bytes) : new Response(null, { status: Number(c.req.header('x-status')) })))
+    const { app } = await counting({}, (_, c) =>
+      c.req.header('x-status') === undefined
+        ? new Response(bytes)
+        : new Response(null, { status: Number(c.req.header('x-status')) }),
+    )
     await send(app, 'bytes')
     const replay = await send(app, 'bytes')
     expect(replay.headers.get('idempotent-replayed')).toBe('true')
@@ -153,14 +198,27 @@ describe('replays', () => {
   })
 
   test('R2: cookies, dates, trace ids and rate limits are not replayed; other fields are', async () => {
-    const { app } = await counting({}, () => new Response('x', { headers: { 'set-cookie': 'a=b', date: 'x', traceparent: 'x', 'ratelimit-remaining': '1', 'x-own': 'kept' } }))
+    const { app } = await counting(
+      {},
+      () =>
+        new Response('x', {
+          headers: { 'set-cookie': 'a=b', date: 'x', traceparent: 'x', 'ratelimit-remaining': '1', 'x-own': 'kept' },
+        }),
+    )
     await send(app, 'k')
     const { headers } = await send(app, 'k')
-    expect(['set-cookie', 'date', 'traceparent', 'ratelimit-remaining', 'x-own'].map((name) => headers.get(name))).toEqual([null, null, null, null, 'kept'])
+    expect(
+      ['set-cookie', 'date', 'traceparent', 'ratelimit-remaining', 'x-own'].map((name) => headers.get(name)),
+    ).toEqual([null, null, null, null, 'kept'])
   })
 
   test('C1, C3: 429 and 5xx free the key, a terminal 4xx is kept, and marks decide otherwise', async () => {
-    for (const [status, calls] of [[429, 2], [503, 2], [404, 1], [200, 1]] as const) {
+    for (const [status, calls] of [
+      [429, 2],
+      [503, 2],
+      [404, 1],
+      [200, 1],
+    ] as const) {
       const counted = await counting({}, () => new Response('x', { status }))
       await send(counted.app, 'k')
       await send(counted.app, 'k')
@@ -206,7 +264,11 @@ describe('concurrency and crashes', () => {
     expect((await Promise.race(answers)).status).toBe(409)
     release()
     const statuses = (await Promise.all(answers)).map(({ status, headers }) =>
-      headers.get('idempotent-replayed') === 'true' ? 'replayed' : status === 409 && /^[1-9][0-9]*$/.test(headers.get('retry-after') ?? '') ? 'conflict' : status,
+      headers.get('idempotent-replayed') === 'true'
+        ? 'replayed'
+        : status === 409 && /^[1-9][0-9]*$/.test(headers.get('retry-after') ?? '')
+          ? 'conflict'
+          : status,
     )
     expect(statuses.filter((status) => status === 200)).toHaveLength(1)
     expect(statuses.filter((status) => status === 'conflict' || status === 'replayed')).toHaveLength(49)
@@ -251,7 +313,11 @@ describe('concurrency and crashes', () => {
   test('C5: a claim joined to a unit is there with it, is refused with it, and is settled by its link', async () => {
     const db = await database()
     const deduplicator = deduplicatorOf(db)
-    const identity = { key: await deduplicator.storageKey({ principal: 'p' }, 'k'), fingerprint: 'f', principalHash: 'h' }
+    const identity = {
+      key: await deduplicator.storageKey({ principal: 'p' }, 'k'),
+      fingerprint: 'f',
+      principalHash: 'h',
+    }
     const [first, second] = [await deduplicator.decide(identity), await deduplicator.decide(identity)]
     if (first.kind !== 'free' || second.kind !== 'free') throw new Error('expected a free key')
     const [winner, loser] = [db.unit(), db.unit()]
@@ -265,13 +331,18 @@ describe('concurrency and crashes', () => {
     expect(await deduplicator.complete({ key: first.claim.key, token: first.claim.token - 1 }, response)).toBe(false)
     expect(await deduplicator.complete(first.claim, response)).toBe(true)
     expect(await deduplicator.complete(first.claim, response)).toBe(false)
-    expect(await deduplicator.decide(identity)).toMatchObject({ kind: 'completed', record: { response: { status: 201 } } })
+    expect(await deduplicator.decide(identity)).toMatchObject({
+      kind: 'completed',
+      record: { response: { status: 201 } },
+    })
   })
 
   test('S1: another secret than the stored keys were made with is refused', async () => {
     const db = await database()
     const { app } = { app: appOf(deduplicatorOf(db), () => new Response('x')) }
     await send(app, 'k')
-    await expect(deduplicatorOf(db, { ms: 1 }, { secret: new Uint8Array(32) }).start()).rejects.toMatchObject({ code: 'secret_mismatch' })
+    await expect(deduplicatorOf(db, { ms: 1 }, { secret: new Uint8Array(32) }).start()).rejects.toMatchObject({
+      code: 'secret_mismatch',
+    })
   })
 })

@@ -22,40 +22,82 @@ const migrations = [
 ]
 
 interface Row {
-  readonly key: string; readonly token: number; readonly completed: number; readonly fingerprint: string; readonly principal_hash: string
-  readonly link: string | null; readonly process: string; readonly lease_until: number; readonly window_ms: number; readonly expires_at: number | null
-  readonly status: number | null; readonly headers: string | null; readonly body: Uint8Array | null
+  readonly key: string
+  readonly token: number
+  readonly completed: number
+  readonly fingerprint: string
+  readonly principal_hash: string
+  readonly link: string | null
+  readonly process: string
+  readonly lease_until: number
+  readonly window_ms: number
+  readonly expires_at: number | null
+  readonly status: number | null
+  readonly headers: string | null
+  readonly body: Uint8Array | null
 }
 
 /** The writes of this store; run by the writer thread. */
 export const procedures: Procedures = {
-  claim(connection: Connection, { claim, process, leaseUntil, now }: { claim: NewClaim; process: string; leaseUntil: number; now: number }): void {
+  claim(
+    connection: Connection,
+    { claim, process, leaseUntil, now }: { claim: NewClaim; process: string; leaseUntil: number; now: number },
+  ): void {
     const held = connection.get<Row>('SELECT token, completed, expires_at FROM gw_key WHERE key = ?', claim.key)
     if (held !== undefined) {
       const expired = held.completed === 1 && held.expires_at !== null && held.expires_at <= now
-      if ((!expired && (held.completed === 1 || held.token !== claim.replaces)) || held.token >= claim.token) connection.refuse('held')
+      if ((!expired && (held.completed === 1 || held.token !== claim.replaces)) || held.token >= claim.token)
+        connection.refuse('held')
     }
     connection.run(
       'INSERT OR REPLACE INTO gw_key VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL)',
-      claim.key, claim.token, claim.fingerprint, claim.principalHash, claim.link ?? null, process, leaseUntil, claim.windowMs,
+      claim.key,
+      claim.token,
+      claim.fingerprint,
+      claim.principalHash,
+      claim.link ?? null,
+      process,
+      leaseUntil,
+      claim.windowMs,
     )
   },
-  complete(connection: Connection, { link, response, now }: { link: KeyLink; response: StoredResponse; now: number }): boolean {
+  complete(
+    connection: Connection,
+    { link, response, now }: { link: KeyLink; response: StoredResponse; now: number },
+  ): boolean {
     return (
       connection.run(
         'UPDATE gw_key SET completed = 1, status = ?, headers = ?, body = ?, expires_at = ? + window_ms WHERE key = ? AND token = ? AND completed = 0',
-        response.status, JSON.stringify(response.headers), response.body, now, link.key, link.token,
+        response.status,
+        JSON.stringify(response.headers),
+        response.body,
+        now,
+        link.key,
+        link.token,
       ) === 1
     )
   },
   extend(connection: Connection, { link, leaseUntil }: { link: KeyLink; leaseUntil: number }): boolean {
-    return connection.run('UPDATE gw_key SET lease_until = ? WHERE key = ? AND token = ? AND completed = 0', leaseUntil, link.key, link.token) === 1
+    return (
+      connection.run(
+        'UPDATE gw_key SET lease_until = ? WHERE key = ? AND token = ? AND completed = 0',
+        leaseUntil,
+        link.key,
+        link.token,
+      ) === 1
+    )
   },
   release(connection: Connection, { link }: { link: KeyLink }): boolean {
-    return connection.run('DELETE FROM gw_key WHERE key = ? AND token = ? AND completed = 0', link.key, link.token) === 1
+    return (
+      connection.run('DELETE FROM gw_key WHERE key = ? AND token = ? AND completed = 0', link.key, link.token) === 1
+    )
   },
   sweep(connection: Connection, { now, limit }: { now: number; limit: number }): number {
-    return connection.run('DELETE FROM gw_key WHERE key IN (SELECT key FROM gw_key WHERE expires_at <= ? LIMIT ?)', now, limit)
+    return connection.run(
+      'DELETE FROM gw_key WHERE key IN (SELECT key FROM gw_key WHERE expires_at <= ? LIMIT ?)',
+      now,
+      limit,
+    )
   },
   secret(connection: Connection, { secret }: { secret: Uint8Array }): void {
     const { n } = connection.get<{ n: number }>('SELECT count(*) AS n FROM gw_key')!
@@ -68,7 +110,11 @@ export const procedures: Procedures = {
 const openings = new WeakMap<Database, string>()
 
 /** Keeps keys in the embedded database; one process at a time. Leases run on the monotonic clock and end with the process. */
-export function sqliteDedupStore({ db, now = () => Date.now(), monotonic = () => performance.now() }: SqliteDedupStoreOptions): DedupStore {
+export function sqliteDedupStore({
+  db,
+  now = () => Date.now(),
+  monotonic = () => performance.now(),
+}: SqliteDedupStoreOptions): DedupStore {
   const named = (name: string, args: unknown) => ({ procedure: `${import.meta.url}#${name}`, args })
   let process = ''
   return {
@@ -82,11 +128,14 @@ export function sqliteDedupStore({ db, now = () => Date.now(), monotonic = () =>
     },
     async secret(given) {
       const { secret } = db.reader.get<{ secret: Uint8Array }>('SELECT secret FROM gw_secret')!
-      if (given === undefined || (given.length === secret.length && given.every((byte, i) => byte === secret[i]))) return secret
+      if (given === undefined || (given.length === secret.length && given.every((byte, i) => byte === secret[i])))
+        return secret
       try {
         await db.write(named('secret', { secret: given }))
       } catch (cause) {
-        throw new DedupError('secret_mismatch', 'The secret given is not the one that the stored keys were made with', { cause })
+        throw new DedupError('secret_mismatch', 'The secret given is not the one that the stored keys were made with', {
+          cause,
+        })
       }
       return given
     },

@@ -1,0 +1,46 @@
+#!/usr/bin/env node
+import { Command } from 'commander'
+import { verifyEvents } from './cli/events.ts'
+import { listRequests, showRequest } from './cli/requests.ts'
+import { start } from './cli/start.ts'
+
+const program = new Command('gw').description('Durable Gateway').version('0.0.0').showHelpAfterError()
+
+program
+  .command('start')
+  .description('run the reference gateway')
+  .option('--host <host>', 'where to listen (HOST)')
+  .option('--port <port>', "the gateway's port (PORT)")
+  .option('--admin-port <port>', "the admin listener's port (GW_ADMIN_PORT)")
+  .option('--data-dir <directory>', 'where the database lies (GW_DATA_DIR)')
+  .addHelpText(
+    'after',
+    '\nExample: gw start --port 8080 --data-dir /var/lib/gateway\nExit codes: 0 stopped, 1 could not start, 74 storage failed, 78 refused configuration',
+  )
+  .action(start)
+
+const requests = program.command('requests').description('durable requests')
+requests
+  .command('ls')
+  .description('list requests, newest first')
+  .option('--status <status>')
+  .option('--operation <name>')
+  .option('--limit <n>', 'at most 1000', '20')
+  .option('--json', 'for programs')
+  .addHelpText('after', '\nExample: gw requests ls --status running')
+  .action(listRequests)
+requests
+  .command('show <id>')
+  .description('one request and its steps')
+  .option('--json', 'for programs')
+  .action(showRequest)
+
+const events = program.command('events').description('the audit trail')
+events
+  .command('verify')
+  .description('recompute every hash of the log')
+  .option('--json', 'for programs')
+  .addHelpText('after', '\nExit codes: 0 the log is whole, 1 it is damaged')
+  .action(verifyEvents)
+
+await program.parseAsync()

@@ -1,0 +1,71 @@
+import type { CheckpointHooks, Outcome, RunRecord } from '@gw/checkpoint'
+import type { KeyLink, RequestDeduplicator } from '@gw/dedup'
+import type { EventStore } from '@gw/events'
+
+/** The stores that meet in a durable request's two commits. */
+export interface CommitParts {
+  readonly idempotency: RequestDeduplicator
+  readonly events: EventStore
+  /** Whether the key's record lies in the database of the runs, so that one unit can carry both. */
+  readonly keysShareRuns: boolean
+  readonly eventsShareRuns: boolean
+}
+
+/**
+ * What is added to a run's acceptance and outcome: the claim and the answer of its idempotency key, and its audit events.
+ * Where a store is apart, the outcome commits first and `settle` drives the rest from it until it is there.
+ */
+export function commitHooks({ idempotency, events, keysShareRuns, eventsShareRuns }: CommitParts): CheckpointHooks {
+  return {
+    onAccept(run, unit, c) {
+      const claim = c.get('idempotency')?.claim
+      if (claim !== undefined && keysShareRuns) idempotency.claimIn(unit, claim, { link: run.id })
+      if (eventsShareRuns) events.appendIn(unit, 'request_received', requestData(run), about(run))
+      if (claim === undefined) return {}
+      return { links: { key: { key: claim.key, token: claim.token } }, idempotencySeed: claim.key }
+    },
+    onOutcome(run, outcome, unit) {
+      if (eventsShareRuns) events.appendIn(unit, outcomeType(run), outcomeData(run, outcome), about(run))
+      const key = keyOf(run)
+      if (key !== undefined && keysShareRuns) idempotency.completeIn(unit, key, answerOf(run, outcome))
+    },
+    ...(keysShareRuns && eventsShareRuns ? {} : { settle }),
+  }
+
+  async function settle(run: RunRecord, outcome: Outcome): Promise<void> {
+    const key = keyOf(run)
+    if (key !== undefined && !keysShareRuns) await idempotency.complete(key, answerOf(run, outcome))
+    if (eventsShareRuns) return
+    await events.append('request_received', requestData(run), { ...about(run), id: `${run.id}:accepted` })
+    await events.append(outcomeType(run), outcomeData(run, outcome), { ...about(run), id: `${run.id}:outcome` })
+  }
+}
+
+function keyOf(run: RunRecord): KeyLink | undefined {
+  return run.links['key'] as KeyLink | undefined
+}
+
+function answerOf(run: RunRecord, { status, headers, body }: Outcome) {
+  return { status, headers: [...headers, ['gw-run', run.id] as const], body }
+}
+
+function about(run: RunRecord) {
+  return {
+    stream: 'audit',
+    actor: run.principal ?? 'anonymous',
+    subject: run.id,
+    ...(run.requestId === undefined ? {} : { requestId: run.requestId }),
+  }
+}
+
+function requestData(run: RunRecord) {
+  return { operation: run.operation, method: run.method, route: run.route, run: run.id }
+}
+
+function outcomeType(run: RunRecord) {
+  return run.status === 'completed' ? 'operation_completed' : 'operation_failed'
+}
+
+function outcomeData(run: RunRecord, outcome: Outcome) {
+  return { operation: run.operation, run: run.id, status: outcome.status, attempt: run.attempt }
+}

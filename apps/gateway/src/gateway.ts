@@ -1,0 +1,372 @@
+import { createHash, createHmac, randomBytes } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { CheckpointManager, type DurableOptions, type Run } from '@gw/checkpoint'
+import { sqliteCheckpointStore } from '@gw/checkpoint/sqlite'
+import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
+import { sqliteDedupStore } from '@gw/dedup/sqlite'
+import { EventStore } from '@gw/events'
+import { sqliteEventStore } from '@gw/events/sqlite'
+import { type Database, openDatabase } from '@gw/sqlite'
+import { type Context, Hono, type MiddlewareHandler } from 'hono'
+import { adminApp } from './admin.ts'
+import { Admission } from './admission.ts'
+import { commitHooks } from './commit-hooks.ts'
+import { errorResponse } from './error-response.ts'
+import { GatewayError } from './errors.ts'
+import { healthOf, healthRoutes } from './health.ts'
+import { type Listener, listen } from './listener.ts'
+import { Metrics } from './metrics.ts'
+import { notFound } from './not-found.ts'
+import { checkOptions, type GatewayOptions } from './options.ts'
+import { durableWay, requestWay } from './pipeline.ts'
+import { requestRoutes } from './request-routes.ts'
+
+/** What handlers find in `c.var`. */
+export interface GatewayEnv {
+  Variables: { requestId: string; principal?: string }
+}
+
+/** What a durable route's handlers find in `c.var`. */
+export interface DurableEnv {
+  Variables: GatewayEnv['Variables'] & { run: Run }
+}
+
+/** How one route is durable. */
+export interface DurableRouteOptions extends Omit<DurableOptions, 'checkpoints' | 'principal' | 'around'> {
+  /**
+   * Whether the route takes an `Idempotency-Key`: `optional` (the default), `required` (400 without one), `fingerprint` (a
+   * request without a key is known by its content for a short while; authenticated principals only), or `off`.
+   */
+  readonly idempotency?: 'optional' | 'required' | 'fingerprint' | 'off'
+  readonly idempotencyWindowMs?: number
+}
+
+/** Where a running gateway is reached. */
+export interface RunningGateway {
+  readonly url: string
+  readonly adminUrl: string | undefined
+  readonly adminToken: string | undefined
+  /** Drains for `drainDelayMs`, waits for what is under way, hands the rest over, and closes. Idempotent. */
+  stop(options?: { readonly drainDelayMs?: number }): Promise<void>
+}
+
+/** What the gateway decided from its options, for the parts that ask. */
+export interface GatewaySettings {
+  readonly deduplicate: boolean
+  /** Whether key, run and event commit in one transaction. */
+  readonly sharedCommit: boolean
+  readonly dataDir: string
+  readonly gracefulShutdownMs: number
+  readonly drainDelayMs: number
+}
+
+type Hook = () => void | Promise<void>
+
+/** A Hono app with durability: durable routes, idempotency keys, an audit trail, breakers and pools. */
+export class Gateway extends Hono<GatewayEnv> {
+  readonly title: string
+  readonly description: string
+  readonly settings: GatewaySettings
+  readonly database: Database
+  readonly checkpoints: CheckpointManager
+  readonly idempotency: RequestDeduplicator
+  readonly events: EventStore
+  readonly metrics: Metrics | undefined
+  readonly admission: Admission
+  /** How dedup finds the run behind a key. */
+  readonly linkedRuns: LinkedRuns
+  readonly #options: GatewayOptions
+  readonly #ownsDatabase: boolean
+  readonly #startup: Hook[] = []
+  readonly #shutdown: Hook[] = []
+  #started: Promise<void> | undefined
+
+  constructor(options: GatewayOptions, database: Database, ownsDatabase: boolean) {
+    super()
+    const {
+      title = 'Durable Gateway',
+      description = '',
+      dataDir = './data',
+      nodeId = hostname().replaceAll(/[^A-Za-z0-9._:-]/g, '-') || 'node',
+      deduplicate = true,
+      idempotencyWindowMs = 3_600_000,
+      maxWorkers = 1_000,
+      maxConcurrentRequests = 10_000,
+      maxBodyBytes = 1_048_576,
+      requestTimeoutMs = 300_000,
+      gracefulShutdownMs = 30_000,
+      drainDelayMs = 5_000,
+      leaseMs = 15_000,
+      metrics: { enabled = true, namespace = 'gw' } = {},
+      logger,
+      secret,
+      failpoint,
+    } = options
+    this.#options = options
+    this.#ownsDatabase = ownsDatabase
+    this.title = title
+    this.description = description
+    this.database = database
+    this.admission = new Admission(maxConcurrentRequests)
+    this.metrics = enabled ? new Metrics(namespace) : undefined
+    const count = ({ type }: { readonly type: string }) => this.metrics?.count(type)
+
+    this.events = options.events ?? new EventStore({ store: sqliteEventStore({ db: database }) })
+    this.idempotency =
+      options.deduplicator ??
+      new RequestDeduplicator({
+        store: sqliteDedupStore({ db: database }),
+        windowMs: idempotencyWindowMs,
+        crypto: nodeCrypto,
+        onTransition: count,
+        ...(secret === undefined ? {} : { secret }),
+      })
+    this.checkpoints =
+      options.checkpoints ??
+      new CheckpointManager({
+        store: sqliteCheckpointStore({ db: database }),
+        nodeId,
+        leaseMs,
+        maxBodyBytes,
+        requestTimeoutMs,
+        maxConcurrentRuns: maxWorkers,
+        onTransition: count,
+        ...(failpoint === undefined ? {} : { failpoint }),
+      })
+    const runs = this.checkpoints.store.database
+    const keysShareRuns = this.idempotency.store.database === runs
+    const eventsShareRuns = this.events.store.database === runs
+    this.checkpoints.join(
+      commitHooks({ idempotency: this.idempotency, events: this.events, keysShareRuns, eventsShareRuns }),
+    )
+    this.settings = {
+      deduplicate,
+      sharedCommit: keysShareRuns,
+      dataDir,
+      gracefulShutdownMs,
+      drainDelayMs,
+    }
+    this.linkedRuns = {
+      lookup: async (runId) => {
+        const run = await this.checkpoints.get(runId)
+        if (run === undefined) return undefined
+        const outcome = await this.checkpoints.outcome(runId)
+        return { runId, status: run.status, ...(outcome === undefined ? {} : { outcome }) }
+      },
+      attach: (c, runId) => this.checkpoints.attach(c, runId),
+    }
+    this.use(
+      requestWay({
+        admission: this.admission,
+        metrics: this.metrics,
+        log:
+          logger &&
+          ((c, durationMs) =>
+            logger.info({
+              requestId: c.get('requestId'),
+              method: c.req.method,
+              path: c.req.path,
+              status: c.res.status,
+              durationMs: Math.round(durationMs * 10) / 10,
+            })),
+      }),
+    )
+    this.onError((error, c) =>
+      errorResponse(error, c, (cause) => logger?.error({ requestId: c.get('requestId'), err: cause })),
+    )
+    this.notFound(notFound(this))
+    this.get('/health', (c) => c.json(healthOf(this), healthOf(this).status === 'ok' ? 200 : 503))
+    this.route('/health', healthRoutes(this))
+    this.route('/requests', requestRoutes(this))
+    if (this.metrics !== undefined) registerGauges(this.metrics, this)
+  }
+
+  /** Who is asking, as the `principal` option says; `anonymous` where it says nothing. Read once a request. */
+  principalOf(c: Context): string {
+    const known: unknown = c.get('principal')
+    if (typeof known === 'string') return known
+    const principal = this.#options.principal?.(c) ?? 'anonymous'
+    c.set('principal', principal)
+    return principal
+  }
+
+  /** Makes a route durable: its request is recorded before the handler runs, and it finishes after a crash. */
+  durable(options: DurableRouteOptions): MiddlewareHandler<DurableEnv> {
+    return durableWay(this, options)
+  }
+
+  /** Gives a route that is not durable idempotency keys. */
+  deduplicated(options: Partial<Omit<DedupOptions, 'deduplicator' | 'principal'>> = {}): MiddlewareHandler {
+    return dedup({ ...options, deduplicator: this.idempotency, principal: (c) => this.principalOf(c) })
+  }
+
+  /** Runs `hook` before the gateway is ready; a failure stops the start. */
+  onStartup(hook: Hook): this {
+    this.#startup.push(hook)
+    return this
+  }
+
+  /** Runs `hook` after the last request, before the stores close; last registered, first run. */
+  onShutdown(hook: Hook): this {
+    this.#shutdown.unshift(hook)
+    return this
+  }
+
+  /** Adds a middleware for every path. */
+  addMiddleware(middleware: MiddlewareHandler): this {
+    this.use(middleware)
+    return this
+  }
+
+  /** Adds a middleware for every path under a name that stack traces and profiles show. */
+  middleware(name: string, middleware: MiddlewareHandler): this {
+    Object.defineProperty(middleware, 'name', { value: name })
+    return this.addMiddleware(middleware)
+  }
+
+  /** Records one value under the application's own metric name. Nothing happens where metrics are off. */
+  recordMetric(name: string, value: number, labels: Readonly<Record<string, string | number | boolean>> = {}): void {
+    this.metrics?.record(name, value, labels)
+  }
+
+  /** Opens the stores, resumes what a crash left, and runs the start-up hooks. `run` does this itself. */
+  start(): Promise<void> {
+    this.#started ??= (async () => {
+      await this.events.start()
+      await this.idempotency.start()
+      for (const hook of this.#startup) await hook()
+      this.checkpoints.serve(this)
+      await this.checkpoints.start()
+      this.admission.phase = 'ready'
+    })()
+    return this.#started
+  }
+
+  /** Starts and serves on `host` and `port`, with the admin API on its own listener. */
+  async run({
+    host = '127.0.0.1',
+    port = 8000,
+  }: {
+    readonly host?: string
+    readonly port?: number
+  } = {}): Promise<RunningGateway> {
+    const { enabled = true, host: adminHost = '127.0.0.1', port: adminPort = 8001, token } = this.#options.admin ?? {}
+    if (enabled && token === undefined && !isLoopback(adminHost)) {
+      throw new GatewayError(
+        'admin_token_missing',
+        `Expected \`admin.token\` because \`admin.host\` is ${adminHost}, which others can reach`,
+      )
+    }
+    const closing = () => this.admission.phase === 'draining' || this.admission.phase === 'stopped'
+    const listeners: Listener[] = []
+    try {
+      const main = await listen((request, env) => this.fetch(request, env as never), {
+        host,
+        port,
+        option: '`port` or PORT',
+        closing,
+      })
+      listeners.push(main)
+      const adminToken = enabled ? (token ?? this.#freshAdminToken()) : undefined
+      if (adminToken !== undefined) {
+        const admin = adminApp(this, adminToken)
+        listeners.push(
+          await listen((request, env) => admin.fetch(request, env as never), {
+            host: adminHost,
+            port: adminPort,
+            option: '`admin.port` or GW_ADMIN_PORT',
+            closing,
+          }),
+        )
+      }
+      await this.start()
+      let stopped: Promise<void> | undefined
+      return {
+        url: main.url,
+        adminUrl: listeners[1]?.url,
+        adminToken,
+        stop: ({ drainDelayMs = this.settings.drainDelayMs } = {}) => {
+          stopped ??= this.#stop(listeners, drainDelayMs)
+          return stopped
+        },
+      }
+    } catch (error) {
+      for (const listener of listeners) listener.abort()
+      await Promise.all(listeners.map((listener) => listener.close()))
+      throw error
+    }
+  }
+
+  /** Closes what `createGateway` opened, for a gateway that was used without `run`. */
+  async close(): Promise<void> {
+    this.admission.phase = 'stopped'
+    await this.checkpoints.stop({ gracefulShutdownMs: 0 })
+    await this.#closeParts()
+  }
+
+  async #stop(listeners: readonly Listener[], drainDelayMs: number): Promise<void> {
+    this.admission.phase = 'draining'
+    if (drainDelayMs > 0) await new Promise((resolve) => setTimeout(resolve, drainDelayMs))
+    const deadline = performance.now() + this.settings.gracefulShutdownMs
+    const closed = Promise.all(listeners.map((listener) => listener.close()))
+    await this.checkpoints.stop({ gracefulShutdownMs: this.settings.gracefulShutdownMs })
+    await this.admission.idle(Math.max(0, deadline - performance.now()))
+    for (const listener of listeners) listener.abort()
+    await closed
+    this.admission.phase = 'stopped'
+    await this.#closeParts()
+  }
+
+  async #closeParts(): Promise<void> {
+    for (const hook of this.#shutdown) await hook()
+    await this.idempotency.stop()
+    await this.events.stop()
+    if (this.#ownsDatabase) await this.database.close()
+  }
+
+  #freshAdminToken(): string {
+    const token = randomBytes(24).toString('base64url')
+    writeFileSync(join(this.database.directory, 'admin-token'), `${token}\n`, { mode: 0o600 })
+    return token
+  }
+}
+
+/**
+ * Makes a gateway on the embedded database in `dataDir`, or on what the options bring. Throws `GatewayError` with every
+ * wrong option at once, and `SqliteError` `data_dir_locked` where another process has the directory.
+ */
+export async function createGateway(options: GatewayOptions = {}): Promise<Gateway> {
+  checkOptions(options)
+  const database = options.database ?? (await openDatabase({ directory: options.dataDir ?? './data' }))
+  try {
+    return new Gateway(options, database, options.database === undefined)
+  } catch (error) {
+    if (options.database === undefined) await database.close()
+    throw error
+  }
+}
+
+const nodeCrypto = {
+  hmacSha256(secret: Uint8Array, ...chunks: readonly Uint8Array[]): Uint8Array {
+    const hmac = createHmac('sha256', secret)
+    for (const chunk of chunks) hmac.update(chunk)
+    return hmac.digest()
+  },
+  sha256(...chunks: readonly Uint8Array[]): Uint8Array {
+    const hash = createHash('sha256')
+    for (const chunk of chunks) hash.update(chunk)
+    return hash.digest()
+  },
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
+}
+
+function registerGauges(metrics: Metrics, gateway: Gateway): void {
+  metrics.gauge('http_server_active_requests', 'Requests under way.', () => gateway.admission.inFlight)
+  metrics.gauge('storage_pending_writes', 'Writes that wait for a commit.', () => gateway.database.health.pendingWrites)
+  metrics.gauge('storage_commits', 'Commits since the start.', () => gateway.database.health.commits)
+}

@@ -1,0 +1,31 @@
+import { Hono } from 'hono'
+import type { Gateway } from './gateway.ts'
+
+/** The health routes of the main listener: names and states only. */
+export function healthRoutes(gateway: Gateway): Hono {
+  const app = new Hono()
+  app.use(async (c, next) => {
+    await next()
+    c.res.headers.set('cache-control', 'no-store')
+  })
+  app.get('/live', (c) => c.json({ status: 'live' }))
+  app.get('/ready', (c) => {
+    const { phase } = gateway.admission
+    const storage = gateway.database.health.state
+    const ready = phase === 'ready' && storage === 'open'
+    return c.json({ status: ready ? 'ready' : 'not_ready', phase, storage }, ready ? 200 : 503)
+  })
+  return app
+}
+
+/** `GET /health`: each component by name and state. */
+export function healthOf(gateway: Gateway) {
+  const { state } = gateway.database.health
+  const { phase } = gateway.admission
+  return {
+    status: state === 'open' && (phase === 'ready' || phase === 'starting') ? 'ok' : 'unavailable',
+    title: gateway.title,
+    phase,
+    components: { storage: state },
+  }
+}

@@ -1,0 +1,11 @@
+export { GatewayError, type GatewayErrorCode } from './errors.ts'
+export {
+  createGateway,
+  type DurableEnv,
+  type DurableRouteOptions,
+  Gateway,
+  type GatewayEnv,
+  type GatewaySettings,
+  type RunningGateway,
+} from './gateway.ts'
+export type { AdminOptions, Failpoint, GatewayOptions } from './options.ts'

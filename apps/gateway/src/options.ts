@@ -1,0 +1,189 @@
+import type { CheckpointManager } from '@gw/checkpoint'
+import type { RequestDeduplicator } from '@gw/dedup'
+import type { EventStore } from '@gw/events'
+import type { Database } from '@gw/sqlite'
+import type { Context } from 'hono'
+import type { Logger } from 'pino'
+import { z } from 'zod'
+import { GatewayError } from './errors.ts'
+
+/** A point at which a fault test may stop the process; see `failpoint` of {@link GatewayOptions}. */
+export type Failpoint =
+  | 'accept.before'
+  | 'accept.after'
+  | 'step.before'
+  | 'step.after'
+  | 'outcome.before'
+  | 'outcome.after'
+
+/** What `createGateway` takes. Every field is optional; an unknown one is an error. */
+export interface GatewayOptions {
+  /** The name in logs, the admin API and the dashboard: `Durable Gateway`. */
+  readonly title?: string
+  readonly description?: string
+  /** Where the embedded database lies: `./data`. */
+  readonly dataDir?: string
+  /** An open database to use instead of `dataDir`; whoever opened it closes it. */
+  readonly database?: Database
+  /** Tells this process apart from others on the same stores: the host's name by default. */
+  readonly nodeId?: string
+  /**
+   * Who is asking. Read once a request, after your authentication, into `c.var.principal`; `undefined` is `anonymous`,
+   * which never gets the fingerprint mode of idempotency.
+   */
+  readonly principal?: (c: Context) => string | undefined
+  readonly checkpoints?: CheckpointManager
+  readonly events?: EventStore
+  readonly deduplicator?: RequestDeduplicator
+  /** `false`: `Idempotency-Key` is not looked at. Default `true`. */
+  readonly deduplicate?: boolean
+  /** How long an answer is replayed to its key, counted from completion: 60 minutes. */
+  readonly idempotencyWindowMs?: number
+  /** Durable handlers that may run at once: 1,000. The rest wait as `queued`. */
+  readonly maxWorkers?: number
+  /** Requests that may be under way at once before 503 with `Retry-After`: 10,000. */
+  readonly maxConcurrentRequests?: number
+  readonly maxBodyBytes?: number
+  /** How long an inline caller of a durable route waits before it gets 202: 300 s. The run goes on. */
+  readonly requestTimeoutMs?: number
+  /** How long SIGTERM waits for requests under way: 30 s. */
+  readonly gracefulShutdownMs?: number
+  /** How long after SIGTERM connections are still accepted, so that load balancers notice: 5 s. */
+  readonly drainDelayMs?: number
+  readonly leaseMs?: number
+  readonly metrics?: { readonly enabled?: boolean; readonly namespace?: string }
+  /** One line a request; none by default. */
+  readonly logger?: Logger
+  readonly admin?: AdminOptions
+  /** 32 bytes that key the storage names of idempotency keys; made and kept in the database by default. */
+  readonly secret?: Uint8Array
+  /** A port for fault tests: called at each named point of a durable request. */
+  readonly failpoint?: (name: Failpoint) => void
+}
+
+/** The second listener, for operators. */
+export interface AdminOptions {
+  readonly enabled?: boolean
+  /** 127.0.0.1. Any other host needs a `token`. */
+  readonly host?: string
+  /** 8001. 0 takes a free one. */
+  readonly port?: number
+  /** At least 32 characters. On loopback a fresh one is made where it is absent, and written to `<dataDir>/admin-token`. */
+  readonly token?: string
+}
+
+const period = z.number().min(0)
+const count = z.int().min(1)
+const given = <Value>(what: string) =>
+  z.custom<Value>((value) => typeof value === 'object' && value !== null, `expected ${what}`)
+const called = <Value>() => z.custom<Value>((value) => typeof value === 'function', 'expected a function')
+
+const schema = z.strictObject({
+  title: z.string().min(1).optional(),
+  description: z.string().optional(),
+  dataDir: z.string().min(1).optional(),
+  database: given<Database>('an open database').optional(),
+  nodeId: z
+    .string()
+    .regex(/^[A-Za-z0-9._:-]{1,128}$/)
+    .optional(),
+  principal: called().optional(),
+  checkpoints: given('a CheckpointManager').optional(),
+  events: given('an EventStore').optional(),
+  deduplicator: given('a RequestDeduplicator').optional(),
+  deduplicate: z.boolean().optional(),
+  idempotencyWindowMs: z.number().gt(0).optional(),
+  maxWorkers: count.optional(),
+  maxConcurrentRequests: count.optional(),
+  maxBodyBytes: count.optional(),
+  requestTimeoutMs: z.number().gt(0).optional(),
+  gracefulShutdownMs: period.optional(),
+  drainDelayMs: period.optional(),
+  leaseMs: z.number().gt(0).optional(),
+  metrics: z
+    .strictObject({
+      enabled: z.boolean().optional(),
+      namespace: z
+        .string()
+        .regex(/^[a-z][a-z0-9_]*$/)
+        .optional(),
+    })
+    .optional(),
+  logger: given('a pino logger').optional(),
+  admin: z
+    .strictObject({
+      enabled: z.boolean().optional(),
+      host: z.string().min(1).optional(),
+      port: z.int().min(0).max(65_535).optional(),
+      token: z.string().min(32, 'expected at least 32 characters').optional(),
+    })
+    .optional(),
+  secret: z
+    .instanceof(Uint8Array)
+    .refine((bytes) => bytes.length >= 32, 'expected at least 32 bytes')
+    .optional(),
+  failpoint: called().optional(),
+})
+
+/** Throws `GatewayError` for every option that is unknown or out of range, all at once, each with its path. */
+export function checkOptions(options: GatewayOptions): void {
+  const result = schema.safeParse(options)
+  if (result.success) return
+  const lines: string[] = []
+  let unknown = false
+  for (const issue of result.error.issues) {
+    const at = issue.path.map(String)
+    if (issue.code === 'unrecognized_keys') {
+      unknown = true
+      const known = knownAt(at)
+      for (const key of issue.keys) {
+        const near = nearest(key, known)
+        lines.push(
+          `Unknown option \`${[...at, key].join('.')}\`${near === undefined ? '' : `; did you mean \`${[...at, near].join('.')}\`?`}`,
+        )
+      }
+      continue
+    }
+    const value = at.reduce<unknown>((object, key) => (object as Record<string, unknown> | undefined)?.[key], options)
+    lines.push(`Expected \`${at.join('.')}\`: ${issue.message}, got \`${shown(value)}\``)
+  }
+  throw new GatewayError(unknown ? 'unknown_option' : 'invalid_option', lines.join('\n'))
+}
+
+function knownAt(path: readonly string[]): string[] {
+  if (path[0] === 'metrics') return ['enabled', 'namespace']
+  if (path[0] === 'admin') return ['enabled', 'host', 'port', 'token']
+  return Object.keys(schema.shape)
+}
+
+function shown(value: unknown): string {
+  if (typeof value === 'function') return 'a function'
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
+  return String(value)
+}
+
+/** The known name within a third of the word's length in edits (Levenshtein), if any. */
+function nearest(word: string, known: readonly string[]): string | undefined {
+  let best: string | undefined
+  let least = Math.max(2, Math.floor(word.length / 3)) + 1
+  for (const candidate of known) {
+    const distance = edits(word.toLowerCase(), candidate.toLowerCase())
+    if (distance < least) {
+      least = distance
+      best = candidate
+    }
+  }
+  return best
+}
+
+function edits(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)))
+    }
+    row = next
+  }
+  return row[b.length]!
+}

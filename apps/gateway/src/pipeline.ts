@@ -1,0 +1,84 @@
+/**
+ * A request's way through the gateway, from the socket to the answer:
+ *
+ * 1. `listener.ts`: limits on the head, connections, the drain's `Connection: close`;
+ * 2. {@link requestWay}: request id → admission (drain, overload) → figures and log line;
+ * 3. your own authentication, registered with `gateway.use` as on any Hono app;
+ * 4. {@link durableWay}, on routes that ask for it: idempotency key → **one commit** (key's claim + run + event) → handler with
+ *    its steps, breakers and pools → **one commit** (outcome + event + key's answer) → response. The two commits are put
+ *    together in `commit-hooks.ts`, which also serves runs that are resumed after a crash, where no middleware is around.
+ */
+import { durable } from '@gw/checkpoint'
+import { dedup } from '@gw/dedup'
+import type { Context, MiddlewareHandler } from 'hono'
+import { routePath } from 'hono/route'
+import type { Admission } from './admission.ts'
+import type { DurableRouteOptions, Gateway, GatewayEnv } from './gateway.ts'
+import type { Metrics } from './metrics.ts'
+import { problem } from './problem.ts'
+import { requestIdOf } from './request-id.ts'
+
+/** What {@link requestWay} needs of its gateway. */
+export interface RequestWayParts {
+  readonly admission: Admission
+  readonly metrics: Metrics | undefined
+  readonly log: ((c: Context, durationMs: number) => void) | undefined
+}
+
+/** What every request passes first. Health answers are never refused. */
+export function requestWay({ admission, metrics, log }: RequestWayParts): MiddlewareHandler<GatewayEnv> {
+  return async function requestWay(c, next) {
+    const began = performance.now()
+    const requestId = requestIdOf(c.req.header('x-request-id'))
+    c.set('requestId', requestId)
+    if (c.req.path.startsWith('/health/') || admission.enter()) {
+      const counted = !c.req.path.startsWith('/health/')
+      try {
+        await next()
+      } finally {
+        if (counted) admission.leave()
+      }
+    } else {
+      c.res = problem(c, 503, 'overloaded', 'The gateway has as many requests under way as it may', {
+        headers: { 'retry-after': '1' },
+        members: { retryable: true },
+      })
+    }
+    c.res.headers.set('x-request-id', requestId)
+    const durationMs = performance.now() - began
+    if (metrics !== undefined) {
+      const route = routePath(c, -1)
+      metrics.observe({
+        method: c.req.method,
+        route: route === '/*' || route === '*' ? 'unmatched' : route,
+        status: c.res.status,
+        durationSeconds: durationMs / 1_000,
+      })
+    }
+    log?.(c, durationMs)
+  }
+}
+
+/** What a route passes that is registered with `gateway.durable(options)`. */
+export function durableWay(gateway: Gateway, options: DurableRouteOptions): MiddlewareHandler {
+  const { idempotency = 'optional', idempotencyWindowMs, ...route } = options
+  const keyed = gateway.settings.deduplicate && idempotency !== 'off'
+  const principal = (c: Context) => gateway.principalOf(c)
+  return durable({
+    ...route,
+    checkpoints: gateway.checkpoints,
+    principal,
+    ...(keyed
+      ? {
+          around: dedup({
+            deduplicator: gateway.idempotency,
+            missing: idempotency,
+            principal,
+            join: gateway.settings.sharedCommit,
+            runs: gateway.linkedRuns,
+            ...(idempotencyWindowMs === undefined ? {} : { windowMs: idempotencyWindowMs }),
+          }),
+        }
+      : {}),
+  })
+}

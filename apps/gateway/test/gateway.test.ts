@@ -1,0 +1,155 @@
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, expect, test } from 'vitest'
+import { createGateway, type Gateway, type GatewayOptions } from '../src/index.ts'
+
+const open: Gateway[] = []
+
+afterEach(async () => {
+  for (const gateway of open.splice(0)) await gateway.close()
+})
+
+async function gatewayOf(options: GatewayOptions = {}): Promise<Gateway> {
+  const gateway = await createGateway({ dataDir: join(mkdtempSync(join(tmpdir(), 'gw-')), 'data'), ...options })
+  open.push(gateway)
+  return gateway
+}
+
+test('G1: an unknown option throws with its path and the nearest known one; several wrong ones are told at once', async () => {
+  await expect(createGateway({ titel: 'x', metrics: { enable: true } } as never)).rejects.toMatchObject({
+    code: 'unknown_option',
+    message: expect.stringMatching(
+      /`titel`; did you mean `title`[\s\S]*|`metrics.enable`; did you mean `metrics.enabled`/,
+    ),
+  })
+  await expect(createGateway({ maxWorkers: 0, admin: { token: 'short' } })).rejects.toMatchObject({
+    code: 'invalid_option',
+    message: expect.stringContaining('`admin.token`'),
+  })
+})
+
+test('G3: acceptance and outcome are one commit each, with claim, run and event', async () => {
+  const gateway = await gatewayOf()
+  gateway.post('/pay', gateway.durable({ operation: 'pay' }), (c) => c.json({ id: c.var.run.id }, 201))
+  await gateway.start()
+  const before = gateway.database.health.commits
+  const send = () => gateway.request('/pay', { method: 'POST', headers: { 'idempotency-key': 'k' } })
+  const first = await send()
+  expect(gateway.database.health.commits - before).toBe(2)
+  const again = await send()
+  expect(gateway.database.health.commits - before).toBe(2)
+  expect([await again.text(), again.headers.get('gw-run'), again.headers.get('idempotent-replayed')]).toEqual([
+    await first.text(),
+    first.headers.get('gw-run'),
+    'true',
+  ])
+  expect((await gateway.events.query()).events.map(({ type }) => type)).toEqual([
+    'request_received',
+    'operation_completed',
+  ])
+})
+
+test('G3: of twenty concurrent requests with one key one runs, and the others are told its run', async () => {
+  const gateway = await gatewayOf()
+  let calls = 0
+  let release = () => {}
+  const gate = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  gateway.post('/pay', gateway.durable({ operation: 'pay' }), async (c) => {
+    calls++
+    await gate
+    return c.json({ calls }, 201)
+  })
+  await gateway.start()
+  const answers = Array.from({ length: 20 }, () =>
+    gateway.request('/pay', { method: 'POST', headers: { 'idempotency-key': 'k' } }),
+  )
+  expect((await Promise.race(answers)).status).toBe(409)
+  release()
+  const settled = await Promise.all(answers)
+  expect(calls).toBe(1)
+  const run = settled.find(({ status }) => status === 201)!.headers.get('gw-run')
+  expect(settled.every(({ headers }) => headers.get('gw-run') === run)).toBe(true)
+  for (const { status, headers } of settled) {
+    if (status === 409) expect([headers.get('retry-after'), headers.get('location')]).toEqual(['1', `/requests/${run}`])
+  }
+})
+
+test('W1: under Prefer: wait a duplicate gets the same bytes; another principal does not see the run', async () => {
+  const gateway = await gatewayOf({ principal: (c) => c.req.header('x-user-id') })
+  let release = () => {}
+  gateway.post('/pay', gateway.durable({ operation: 'pay' }), async (c) => {
+    await new Promise<void>((resolve) => {
+      release = resolve
+    })
+    return c.json({ ok: true }, 201)
+  })
+  await gateway.start()
+  const headers = { 'idempotency-key': 'k', 'x-user-id': 'ann' }
+  const first = gateway.request('/pay', { method: 'POST', headers })
+  await expect.poll(() => gateway.checkpoints.live).toBe(1)
+  const attached = gateway.request('/pay', { method: 'POST', headers: { ...headers, prefer: 'wait=5' } })
+  await expect.poll(async () => {
+      release()
+      return (await gateway.checkpoints.counts()).completed
+    }).toBe(1)
+  const [one, two] = await Promise.all([first, attached])
+  expect([two.status, await two.text()]).toEqual([201, await one.text()])
+  const place = `/requests/${one.headers.get('gw-run')}`
+  expect((await gateway.request(place, { headers: { 'x-user-id': 'ann' } })).status).toBe(200)
+  const stranger = await gateway.request(place, { headers: { 'x-user-id': 'bob' } })
+  const absent = await gateway.request('/requests/none', { headers: { 'x-user-id': 'bob' } })
+  expect([stranger.status, absent.status]).toEqual([404, 404])
+})
+
+test('3.4: what is not there is 404, a wrong method 405 with Allow, an unexpected error 500 without its text', async () => {
+  const gateway = await gatewayOf()
+  gateway.get('/x', () => {
+    throw new Error('the password is hunter2')
+  })
+  expect((await gateway.request('/nothing')).status).toBe(404)
+  const wrong = await gateway.request('/x', { method: 'POST' })
+  expect([wrong.status, wrong.headers.get('allow'), (await wrong.json()).code]).toEqual([
+    405,
+    'GET, HEAD',
+    'method_not_allowed',
+  ])
+  const failed = await gateway.request('/x')
+  expect([failed.status, failed.headers.get('content-type')]).toEqual([500, 'application/problem+json'])
+  expect(await failed.text()).not.toContain('hunter2')
+})
+
+test('G6: over maxConcurrentRequests 503 with Retry-After at once; health still answers', async () => {
+  const gateway = await gatewayOf({ maxConcurrentRequests: 1 })
+  let release = () => {}
+  gateway.get('/slow', async (c) => {
+    await new Promise<void>((resolve) => {
+      release = resolve
+    })
+    return c.text('done')
+  })
+  const slow = gateway.request('/slow')
+  const refused = await gateway.request('/slow')
+  expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1'])
+  expect((await gateway.request('/health/live')).status).toBe(200)
+  release()
+  expect((await slow).status).toBe(200)
+})
+
+test('3.6: the admin listener needs its token, in every form of lacking it, and is never cached', async () => {
+  const gateway = await gatewayOf({ admin: { port: 0 }, gracefulShutdownMs: 100 })
+  const running = await gateway.run({ port: 0 })
+  const ask = (headers: Record<string, string>) => fetch(`${running.adminUrl}/admin/requests`, { headers })
+  for (const headers of [{}, { authorization: 'Bearer x' }, { authorization: 'nonsense' }] as Record<
+    string,
+    string
+  >[]) {
+    expect((await ask(headers)).status).toBe(401)
+  }
+  const answer = await ask({ authorization: `Bearer ${running.adminToken}` })
+  expect([answer.status, answer.headers.get('cache-control')]).toEqual([200, 'no-store'])
+  await running.stop({ drainDelayMs: 0 })
+  open.length = 0
+})
