@@ -6,7 +6,6 @@ export class Admission {
   readonly maxConcurrentRequests: number
   phase: Phase = 'starting'
   #inFlight = 0
-  #idle: (() => void)[] = []
 
   constructor(maxConcurrentRequests: number) {
     this.maxConcurrentRequests = maxConcurrentRequests
@@ -25,18 +24,5 @@ export class Admission {
 
   leave(): void {
     this.#inFlight--
-    if (this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve()
-  }
-
-  /** Resolves to `true` when no request is under way, to `false` after `timeoutMs`. */
-  idle(timeoutMs: number): Promise<boolean> {
-    if (this.#inFlight === 0) return Promise.resolve(true)
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(false), timeoutMs)
-      this.#idle.push(() => {
-        clearTimeout(timer)
-        resolve(true)
-      })
-    })
   }
 }

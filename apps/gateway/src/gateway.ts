@@ -312,7 +312,12 @@ export class Gateway extends Hono<GatewayEnv> {
     const deadline = performance.now() + this.settings.gracefulShutdownMs
     const closed = Promise.all(listeners.map((listener) => listener.close()))
     await this.checkpoints.stop({ gracefulShutdownMs: this.settings.gracefulShutdownMs })
-    await this.admission.idle(Math.max(0, deadline - performance.now()))
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const graceOver = new Promise((resolve) => {
+      timer = setTimeout(resolve, Math.max(0, deadline - performance.now()))
+    })
+    await Promise.race([closed, graceOver])
+    clearTimeout(timer)
     for (const listener of listeners) listener.abort()
     await closed
     this.admission.phase = 'stopped'

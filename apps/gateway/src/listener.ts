@@ -60,7 +60,12 @@ export async function listen(
     url: `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`,
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve())
+        // A connection whose answer was on its way when the listener closed becomes idle later.
+        const sweep = setInterval(() => server.closeIdleConnections(), 50)
+        server.close(() => {
+          clearInterval(sweep)
+          resolve()
+        })
         server.closeIdleConnections()
       }),
     abort: () => server.closeAllConnections(),

@@ -91,10 +91,12 @@ test('W1: under Prefer: wait a duplicate gets the same bytes; another principal 
   const first = gateway.request('/pay', { method: 'POST', headers })
   await expect.poll(() => gateway.checkpoints.live).toBe(1)
   const attached = gateway.request('/pay', { method: 'POST', headers: { ...headers, prefer: 'wait=5' } })
-  await expect.poll(async () => {
+  await expect
+    .poll(async () => {
       release()
       return (await gateway.checkpoints.counts()).completed
-    }).toBe(1)
+    })
+    .toBe(1)
   const [one, two] = await Promise.all([first, attached])
   expect([two.status, await two.text()]).toEqual([201, await one.text()])
   const place = `/requests/${one.headers.get('gw-run')}`

@@ -172,7 +172,10 @@ export class GroupCommit {
     this.#worker.on('error', (cause) =>
       this.#fail(new SqliteError('storage_failed', 'The writer thread has died', { cause })),
     )
-    this.#worker.on('exit', () => this.#fail(new SqliteError('storage_failed', 'The writer thread has ended')))
+    this.#worker.on('exit', () => {
+      const expected = this.#closed && this.pending === 0 && this.#requests.size === 0
+      if (!expected) this.#fail(new SqliteError('storage_failed', 'The writer thread has ended'))
+    })
   }
 
   #answer(answers: readonly Answer[]): void {

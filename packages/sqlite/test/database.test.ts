@@ -276,7 +276,10 @@ describe('schema, backup and closing', () => {
   test('close commits what is pending, then refuses', async () => {
     const db = await database()
     const pending = db.write(put('last'))
+    const failures: unknown[] = []
+    db.onFailed((cause) => failures.push(cause))
     await Promise.all([db.close(), db.close()])
+    expect(failures).toEqual([])
     await pending
     expect(await code(db.write(put('late')))).toBe('closed')
     const again = await openDatabase({ directory: db.directory })

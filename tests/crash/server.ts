@@ -1,0 +1,74 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+
+const cli = fileURLToPath(new URL('../../apps/gateway/dist/cli.js', import.meta.url))
+
+/** The real server in a process of its own. */
+export interface ServerProcess {
+  readonly url: string
+  readonly process: ChildProcess
+  /** Asks its admin listener, with its token. */
+  readonly admin: (path: string) => Promise<Response>
+  /** What it printed to standard error. */
+  readonly errors: () => string
+  /** From the start of the process to readiness. */
+  readonly startMs: number
+  readonly exited: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
+}
+
+/** Starts the reference gateway on a data directory and waits until it is ready, or has ended. */
+export async function startServer(dataDir: string, env: Readonly<Record<string, string>> = {}): Promise<ServerProcess> {
+  const [port, adminPort] =
+    env['PORT'] === undefined ? [await freePort(), await freePort()] : [Number(env['PORT']), await freePort()]
+  const began = performance.now()
+  const child = spawn(process.execPath, [cli, 'start'], {
+    env: {
+      ...process.env,
+      PORT: String(port),
+      GW_ADMIN_PORT: String(adminPort),
+      GW_DATA_DIR: dataDir,
+      GW_LOG_LEVEL: 'error',
+      ...env,
+    },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let errors = ''
+  child.stderr.on('data', (chunk: Buffer) => {
+    errors += chunk.toString()
+  })
+  const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+    child.on('exit', (code, signal) => resolve({ code, signal }))
+  })
+  const url = `http://127.0.0.1:${port}`
+  for (;;) {
+    const ready = await fetch(`${url}/health/ready`).then(
+      ({ status }) => status === 200,
+      () => false,
+    )
+    if (ready || child.exitCode !== null || child.signalCode !== null) break
+    if (performance.now() - began > 30_000) throw new Error(`The server was not ready within 30 s: ${errors}`)
+    await delay(20)
+  }
+  const admin = (path: string) =>
+    fetch(`http://127.0.0.1:${adminPort}${path}`, {
+      headers: { authorization: `Bearer ${readFileSync(join(dataDir, 'admin-token'), 'utf8').trim()}` },
+    })
+  return { url, process: child, admin, errors: () => errors, startMs: performance.now() - began, exited }
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() =>
+        typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port')),
+      )
+    })
+  })
+}
