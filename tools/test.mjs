@@ -12,4 +12,6 @@ pnpm('run', 'check:package', '--output-logs=errors-only')
 pnpm('exec', 'turbo', 'run', 'test', '--concurrency=1', '--output-logs=full')
 pnpm('run', 'crash', '--cycles', nightly ? '2000' : '20')
 
-console.log(`\nAll of ${nightly ? 'the nightly tier' : 'npm test'} passed in ${Math.round((Date.now() - began) / 1000)} s.`)
+console.log(
+  `\nAll of ${nightly ? 'the nightly tier' : 'npm test'} passed in ${Math.round((Date.now() - began) / 1000)} s.`,
+)
