@@ -1,4 +1,4 @@
-import { createHash, createHmac, randomBytes } from 'node:crypto'
+import { createHash, createHmac, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -353,9 +353,17 @@ export async function createGateway(options: GatewayOptions = {}): Promise<Gatew
   }
 }
 
+/** Making a key object costs more than the HMAC. */
+const keyObjects = new WeakMap<Uint8Array, KeyObject>()
+
 const nodeCrypto = {
   hmacSha256(secret: Uint8Array, ...chunks: readonly Uint8Array[]): Uint8Array {
-    const hmac = createHmac('sha256', secret)
+    let key = keyObjects.get(secret)
+    if (key === undefined) {
+      key = createSecretKey(secret)
+      keyObjects.set(secret, key)
+    }
+    const hmac = createHmac('sha256', key)
     for (const chunk of chunks) hmac.update(chunk)
     return hmac.digest()
   },

@@ -1,6 +1,7 @@
 import { cursorOf, readCursor } from './cursor.ts'
 import { EventError } from './errors.ts'
 import type { EventAttributes, NewEvent, StoredEvent } from './event.ts'
+import { newEventId } from './event-id.ts'
 import { defaultRedaction, type RedactionRules, redacted } from './redaction.ts'
 import type { AppendResult, EventLog, Expected, StoreQuery } from './store.ts'
 import type { Durability, Unit } from './unit.ts'
@@ -174,7 +175,7 @@ export class EventStore {
   #newEvent({
     type,
     data,
-    id = crypto.randomUUID(),
+    id = newEventId(this.#now()),
     ...attributes
   }: { readonly type: string; readonly data: unknown } & EventAttributes): NewEvent {
     if (!typeForm.test(type)) {

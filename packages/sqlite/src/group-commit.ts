@@ -22,8 +22,8 @@ interface Request {
 }
 
 /**
- * Collects units while the writer thread is busy and hands them over as one batch: one transaction and one sync for all
- * that were waiting. The first failure of the storage is final.
+ * Hands units over to the writer thread, one message a turn of the event loop; whatever waits there when a commit ends shares
+ * the next one: one transaction, one sync. The first failure of the storage is final.
  */
 export class GroupCommit {
   readonly #worker: Worker
@@ -32,7 +32,8 @@ export class GroupCommit {
   readonly #procedures = new Map<string, number>()
   readonly #requests = new Map<number, Request>()
   readonly #failureListeners: ((cause: unknown) => void)[] = []
-  readonly #batches: PendingUnit[][] = []
+  /** Sent and not answered yet, in order. */
+  #sent: PendingUnit[] = []
   #queue: PendingUnit[] = []
   #overflow: PendingUnit[] = []
   #scheduled = false
@@ -69,9 +70,7 @@ export class GroupCommit {
   }
 
   get pending(): number {
-    let pending = this.#queue.length + this.#overflow.length
-    for (const batch of this.#batches) pending += batch.length
-    return pending
+    return this.#sent.length + this.#queue.length + this.#overflow.length
   }
 
   /** The number under which the writer thread knows a procedure; it loads the module at the first use. */
@@ -92,7 +91,7 @@ export class GroupCommit {
       return
     }
     this.writes += unit.message.length / 2
-    if (this.#queue.length >= this.#maxPending) {
+    if (this.#sent.length + this.#queue.length >= this.#maxPending) {
       if (this.#onFull === 'refuse') {
         unit.failed(
           new SqliteError('write_queue_full', `${this.#maxPending} writes are waiting for the disk; try again later`),
@@ -101,7 +100,8 @@ export class GroupCommit {
       return
     }
     this.#queue.push(unit)
-    this.#schedule()
+    if (this.#queue.length >= 16) this.#flush()
+    else this.#schedule()
   }
 
   request(message: (id: number) => ToWriter): Promise<void> {
@@ -139,9 +139,9 @@ export class GroupCommit {
     this.#worker.postMessage(message)
   }
 
-  /** At the end of the turn, so that what one turn writes shares a commit; while a batch is out, its answer sends the next. */
+  /** At the end of the turn: one message for all that the turn wrote. The writer thread joins what it finds waiting. */
   #schedule(): void {
-    if (this.#scheduled || this.#batches.length > 0) return
+    if (this.#scheduled) return
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
@@ -151,9 +151,9 @@ export class GroupCommit {
 
   #flush(): void {
     const units = this.#queue
-    if (units.length === 0 || this.#batches.length > 0 || this.#failure !== undefined) return
-    this.#queue = this.#overflow.splice(0, this.#maxPending)
-    this.#batches.push(units)
+    if (units.length === 0 || this.#failure !== undefined) return
+    this.#queue = []
+    for (const unit of units) this.#sent.push(unit)
     this.#post({ type: 'batch', sync: units.some(({ sync }) => sync), units: units.map(({ message }) => message) })
   }
 
@@ -179,9 +179,12 @@ export class GroupCommit {
   }
 
   #answer(answers: readonly Answer[]): void {
-    const units = this.#batches.shift()!
+    const units = this.#sent.splice(0, answers.length)
     this.commits++
-    this.#flush()
+    if (this.#overflow.length > 0) {
+      this.#queue.push(...this.#overflow.splice(0, this.#maxPending - this.#sent.length - this.#queue.length))
+      this.#schedule()
+    }
     for (let i = 0; i < units.length; i++) {
       const answer = answers[i]!
       if (answer.code === undefined) units[i]!.committed(answer.results)
@@ -193,8 +196,8 @@ export class GroupCommit {
   #fail(error: SqliteError): void {
     if (this.#failure !== undefined) return
     this.#failure = error
-    const units = [...this.#batches.flat(), ...this.#queue, ...this.#overflow]
-    this.#batches.length = 0
+    const units = [...this.#sent, ...this.#queue, ...this.#overflow]
+    this.#sent = []
     this.#queue = []
     this.#overflow = []
     for (const unit of units) unit.failed(error)

@@ -1,7 +1,7 @@
 /** The writer thread: one connection, one transaction a batch, one answer a batch. */
 import { createHash } from 'node:crypto'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import type { Answer, BatchMessage, FromWriter, ToWriter, UnitMessage, WriterData } from './messages.ts'
 import type { Connection, Procedures, SqlValue } from './unit.ts'
 
@@ -215,11 +215,33 @@ function post(message: FromWriter): void {
 let ready: Promise<void> = Promise.resolve()
 let loading = 0
 
+function receive(message: ToWriter): void {
+  if (message.type === 'procedure') {
+    loading++
+    ready = ready.then(() => load(message.id, message.name)).finally(() => loading--)
+  } else if (loading > 0) {
+    loading++
+    ready = ready.then(() => handle(message)).finally(() => loading--)
+  } else handle(message)
+}
+
+/** A batch with every batch that waits behind it, and the first message that is something else. */
+function joined(first: BatchMessage): { readonly batch: BatchMessage; readonly next: ToWriter | undefined } {
+  let batch = first
+  for (;;) {
+    const next = receiveMessageOnPort(port)?.message as ToWriter | undefined
+    if (next?.type !== 'batch') return { batch, next }
+    batch = { type: 'batch', sync: batch.sync || next.sync, units: [...batch.units, ...next.units] }
+  }
+}
+
 function handle(message: ToWriter): void {
   try {
     if (message.type === 'batch') {
-      post({ type: 'answers', answers: runBatch(message) })
-      checkpoint(message)
+      const { batch, next } = joined(message)
+      post({ type: 'answers', answers: runBatch(batch) })
+      checkpoint(batch)
+      if (next !== undefined) receive(next)
     } else if (message.type === 'migrate') {
       post({ type: 'answer', id: message.id, answer: migrate(message.owner, message.migrations) })
     } else if (message.type === 'backup') {
@@ -252,15 +274,7 @@ try {
   db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
   const check = db.prepare('PRAGMA quick_check(1)').get()?.['quick_check']
   if (check !== 'ok') throw new Error(`The database is damaged: ${String(check)}`)
-  port.on('message', (message: ToWriter) => {
-    if (message.type === 'procedure') {
-      loading++
-      ready = ready.then(() => load(message.id, message.name)).finally(() => loading--)
-    } else if (loading > 0) {
-      loading++
-      ready = ready.then(() => handle(message)).finally(() => loading--)
-    } else handle(message)
-  })
+  port.on('message', receive)
   post({ type: 'ready' })
 } catch (error) {
   post({ type: 'failed', message: error instanceof Error ? error.message : String(error) })

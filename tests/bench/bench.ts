@@ -1,0 +1,116 @@
+/** `pnpm bench <suite> [--rounds n] [--seconds n] [--json] [--profile]`: both sides in one run, alternating; medians and ratios. */
+import { execFile, spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { parseArgs, promisify } from 'node:util'
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '4' },
+    json: { type: 'boolean', default: false },
+    profile: { type: 'boolean', default: false },
+  },
+})
+const suites: Readonly<Record<string, readonly string[]>> = { durable: ['plain', 'handwritten', 'gateway'] }
+const [suite = ''] = positionals
+const sides = suites[suite]
+if (sides === undefined) {
+  console.error(`Expected a suite: ${Object.keys(suites).join(', ')}`)
+  process.exit(2)
+}
+
+interface Round {
+  readonly perSecond: number
+  readonly p50: number
+  readonly p99: number
+  readonly failed: number
+}
+
+const run = promisify(execFile)
+const pathOf = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+const rounds = new Map<string, Round[]>(sides.map((side) => [side, []]))
+for (let round = 0; round < Number(values.rounds); round++) {
+  for (const side of sides) rounds.get(side)!.push(await measure(side, 21_000 + round * 10 + sides.indexOf(side)))
+}
+
+const median = (side: string, field: keyof Round) => {
+  const sorted = rounds
+    .get(side)!
+    .map((each) => each[field])
+    .sort((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)]!
+}
+const rows = sides.map((side) => ({
+  name: side,
+  value: Math.round(median(side, 'perSecond')),
+  unit: 'requests/s',
+  ratio: Number((median(side, 'perSecond') / median(sides[0]!, 'perSecond')).toFixed(3)),
+  p50: Number(median(side, 'p50').toFixed(2)),
+  p99: Number(median(side, 'p99').toFixed(2)),
+}))
+const machine = { cores: cpus().length, node: process.version, platform: process.platform }
+if (values.json) console.log(JSON.stringify({ suite, machine, rows }))
+else {
+  console.log(
+    `${suite}: ${machine.cores} cores shared with the load, Node ${machine.node}, 64 connections, medians of ${values.rounds} alternating rounds of ${values.seconds} s`,
+  )
+  console.table(rows)
+}
+
+async function measure(side: string, port: number): Promise<Round> {
+  const directory = mkdtempSync(join(tmpdir(), 'gw-bench-'))
+  const profile = values.profile && side === 'gateway' ? ['--cpu-prof', `--cpu-prof-dir=${directory}/prof`] : []
+  const server = spawn(process.execPath, [...profile, pathOf(`./sides/${side}.ts`), String(port), directory], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  const exited = new Promise((resolve) => server.once('exit', resolve))
+  for (let tries = 0; tries < 200; tries++) {
+    const up = await fetch(`http://127.0.0.1:${port}/`).then(
+      () => true,
+      () => false,
+    )
+    if (up) break
+    await delay(25)
+  }
+  const load = async (seconds: string, prefix: string) =>
+    JSON.parse(
+      (await run(process.execPath, [pathOf('./load.ts'), String(port), '64', seconds, prefix])).stdout,
+    ) as Round
+  await load('1', 'warm-up')
+  const round = await load(values.seconds, 'measured')
+  server.kill('SIGTERM')
+  await exited
+  if (profile.length > 0) printProfile(join(directory, 'prof'))
+  rmSync(directory, { recursive: true, force: true })
+  if (round.failed > 0) throw new Error(`${side} failed ${round.failed} requests`)
+  return round
+}
+
+/** The functions with the most time of their own, for each thread. */
+function printProfile(folder: string): void {
+  for (const file of readdirSync(folder)) {
+    const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(join(folder, file), 'utf8')) as {
+      nodes: { id: number; callFrame: { functionName: string; url: string; lineNumber: number } }[]
+      samples: number[]
+      timeDeltas: number[]
+    }
+    const names = new Map(
+      nodes.map(({ id, callFrame }) => [
+        id,
+        `${callFrame.functionName || '(anonymous)'} ${callFrame.url.split('/').slice(-2).join('/')}:${callFrame.lineNumber + 1}`,
+      ]),
+    )
+    const times = new Map<string, number>()
+    for (const [i, id] of samples.entries())
+      times.set(names.get(id)!, (times.get(names.get(id)!) ?? 0) + timeDeltas[i]!)
+    const total = timeDeltas.reduce((sum, each) => sum + each, 0)
+    console.log(`\n${file}`)
+    for (const [name, time] of [...times].sort((a, b) => b[1] - a[1]).slice(0, 25))
+      console.log(`${((100 * time) / total).toFixed(1).padStart(5)} %  ${name}`)
+  }
+}
