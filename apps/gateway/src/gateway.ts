@@ -82,6 +82,8 @@ export class Gateway extends Hono<GatewayEnv> {
   readonly #startup: Hook[] = []
   readonly #shutdown: Hook[] = []
   #started: Promise<void> | undefined
+  /** The longest body that any route takes: what the listener lets in. */
+  #maxBodyBytes: number
 
   constructor(options: GatewayOptions, database: Database, ownsDatabase: boolean) {
     super()
@@ -148,6 +150,7 @@ export class Gateway extends Hono<GatewayEnv> {
       gracefulShutdownMs,
       drainDelayMs,
     }
+    this.#maxBodyBytes = maxBodyBytes
     this.linkedRuns = {
       lookup: async (runId) => {
         const run = await this.checkpoints.get(runId)
@@ -194,6 +197,7 @@ export class Gateway extends Hono<GatewayEnv> {
 
   /** Makes a route durable: its request is recorded before the handler runs, and it finishes after a crash. */
   durable(options: DurableRouteOptions): MiddlewareHandler<DurableEnv> {
+    this.#maxBodyBytes = Math.max(this.#maxBodyBytes, options.maxBodyBytes ?? 0)
     return durableWay(this, options)
   }
 
@@ -266,6 +270,7 @@ export class Gateway extends Hono<GatewayEnv> {
         host,
         port,
         option: '`port` or PORT',
+        maxBodyBytes: () => this.#maxBodyBytes,
         closing,
       })
       listeners.push(main)
@@ -277,6 +282,7 @@ export class Gateway extends Hono<GatewayEnv> {
             host: adminHost,
             port: adminPort,
             option: '`admin.port` or GW_ADMIN_PORT',
+            maxBodyBytes: () => this.#maxBodyBytes,
             closing,
           }),
         )
