@@ -58,6 +58,11 @@ export interface Procedure<Args> {
    */
   locks(args: Args): readonly Lock[]
   /**
+   * Promises that `run` sends exactly one statement: the next procedure's follows it without waiting for the answer, which saves
+   * a round trip. A second statement is refused. Absent means any number.
+   */
+  readonly oneStatement?: boolean
+  /**
    * Runs the whole batch, in one set-based statement where possible, and gives one answer an element, in order. A refusal
    * rolls back its unit only: the transaction starts again without it.
    *

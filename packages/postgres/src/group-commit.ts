@@ -1,5 +1,5 @@
-import { type Batchable, chooseBatch, HeldLocks, planGroups, type Step } from './batch.ts'
-import type { Answer, Lock, PostgresTransaction, Procedure } from './database.ts'
+import { type Batchable, chooseBatch, type Group, HeldLocks, planGroups, type Step } from './batch.ts'
+import type { Answer, Lock, Procedure } from './database.ts'
 import { closedError, failureOf, PostgresError, rootOf, textOf } from './errors.ts'
 import type { Line } from './line.ts'
 import { type DrizzleParts, openScope, type Scope } from './transaction.ts'
@@ -277,28 +277,10 @@ export class GroupCommit {
   async #attempt(lane: Lane, line: Line, units: readonly PendingUnit[]): Promise<Attempt> {
     lane.commitSent = false
     const timer = this.#watchBatch(lane, line, units)
-    let scope: Scope | undefined
     try {
       line.send('begin').catch(() => {})
       line.refreshLevel()
-      const refused = new Map<PendingUnit, unknown>()
-      for (const group of planGroups(units)) {
-        const procedure = this.#options.procedure(group.procedure)
-        if (procedure === undefined) throw new Error(`No procedure \`${group.procedure}\` is defined`)
-        scope = openScope(line, this.#options.drizzle, true)
-        const answers = await this.#run(lane, procedure, scope.tx, group.batch)
-        scope.shut()
-        if (answers.length !== group.batch.length) {
-          throw new Error(`\`${group.procedure}\` gave ${answers.length} answers to ${group.batch.length} writes`)
-        }
-        for (let i = 0; i < answers.length; i++) {
-          const answer = answers[i]!
-          const unit = group.units[i]!
-          if ('refused' in answer) refused.set(unit, answer.refused)
-          else unit.results[group.steps[i]!] = answer.result
-        }
-        if (refused.size > 0) break
-      }
+      const refused = await this.#untilLost(lane, this.#runAll(line, units))
       if (refused.size > 0 || units.some(({ settled }) => settled)) {
         line.send('rollback').catch(() => {})
         return { ended: 'without', refused }
@@ -309,7 +291,6 @@ export class GroupCommit {
       if (command !== 'COMMIT') throw new Error('A statement failed and its error was caught: rolled back')
       return { ended: 'committed', level: line.committedLevel() }
     } catch (error) {
-      scope?.shut()
       if (!lane.commitSent) line.send('rollback').catch(() => {})
       return { ended: 'error', error, commitSent: lane.commitSent }
     } finally {
@@ -317,16 +298,49 @@ export class GroupCommit {
     }
   }
 
-  #run(
-    lane: Lane,
-    procedure: Procedure<unknown>,
-    tx: PostgresTransaction,
-    batch: readonly unknown[],
-  ): Promise<readonly Answer[]> {
+  /** A procedure may wait for something else than its statements: the end of the connection ends that. */
+  #untilLost<Result>(lane: Lane, running: Promise<Result>): Promise<Result> {
     return new Promise((resolve, reject) => {
       lane.interrupt = reject
-      procedure.run(tx, batch).then(resolve, reject)
+      running.then(resolve, reject)
     })
+  }
+
+  /** Runs the procedures of all units and gives those that were refused, by the first procedure that refused any. */
+  async #runAll(line: Line, units: readonly PendingUnit[]): Promise<ReadonlyMap<PendingUnit, unknown>> {
+    const refused = new Map<PendingUnit, unknown>()
+    const running: { readonly group: Group<PendingUnit>; readonly answers: Promise<readonly Answer[]> }[] = []
+    const scopes: Scope[] = []
+    try {
+      for (const group of planGroups(units)) {
+        const procedure = this.#options.procedure(group.procedure)
+        if (procedure === undefined) throw new Error(`No procedure \`${group.procedure}\` is defined`)
+        if (procedure.oneStatement === true) {
+          await new Promise<void>((sent) => {
+            const scope = openScope(line, this.#options.drizzle, { prepare: true, onlyStatement: sent })
+            scopes.push(scope)
+            const answers = procedure.run(scope.tx, group.batch)
+            answers.then(() => sent(), () => sent())
+            running.push({ group, answers })
+          })
+          continue
+        }
+        for (const { group, answers } of running.splice(0)) read(group, await answers, refused)
+        if (refused.size > 0) return refused
+        const scope = openScope(line, this.#options.drizzle, { prepare: true })
+        scopes.push(scope)
+        read(group, await procedure.run(scope.tx, group.batch), refused)
+        scope.shut()
+        if (refused.size > 0) return refused
+      }
+      for (const { group, answers } of running) {
+        read(group, await answers, refused)
+        if (refused.size > 0) return refused
+      }
+      return refused
+    } finally {
+      for (const scope of scopes) scope.shut()
+    }
   }
 
   /**
@@ -350,6 +364,22 @@ export class GroupCommit {
     }
     arm()
     return { stop: () => clearTimeout(timer) }
+  }
+}
+
+/** Sorts the answers of one group into results and refusals. */
+function read(
+  { procedure, batch, units, steps }: Group<PendingUnit>,
+  answers: readonly Answer[],
+  refused: Map<PendingUnit, unknown>,
+): void {
+  if (answers.length !== batch.length) {
+    throw new Error(`\`${procedure}\` gave ${answers.length} answers to ${batch.length} writes`)
+  }
+  for (let i = 0; i < answers.length; i++) {
+    const answer = answers[i]!
+    if ('refused' in answer) refused.set(units[i]!, answer.refused)
+    else units[i]!.results[steps[i]!] = answer.result
   }
 }
 

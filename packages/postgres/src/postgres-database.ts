@@ -155,7 +155,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
   async transaction<Result>(work: (tx: PostgresTransaction) => Promise<Result>): Promise<Result> {
     const deadlineAt = performance.now() + this.deadlineMs
     const line = await this.#transactions.take(this.deadlineMs)
-    const scope = openScope(line, this.#drizzle, false)
+    const scope = openScope(line, this.#drizzle, { prepare: false })
     let commitSent = false
     return new Promise<Result>((resolve, reject) => {
       const late = 'The deadline passed before the transaction was committed'
