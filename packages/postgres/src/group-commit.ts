@@ -72,7 +72,8 @@ type Attempt =
 
 interface Lane {
   line: Line | undefined
-  busy: boolean
+  /** Ends when nothing waits that this lane could take. */
+  work: Promise<void> | undefined
   commitSent: boolean
   /** Ends the wait for a procedure when the connection is gone. */
   interrupt: ((error: unknown) => void) | undefined
@@ -99,7 +100,7 @@ export class GroupCommit {
     this.#options = options
     this.#lanes = Array.from({ length: options.lanes }, () => ({
       line: undefined,
-      busy: false,
+      work: undefined,
       commitSent: false,
       interrupt: undefined,
     }))
@@ -110,16 +111,16 @@ export class GroupCommit {
   }
 
   enqueue(unit: PendingUnit): void {
-    if (this.#closed) return unit.fail(closedError())
+    if (this.#closed) {
+      unit.fail(closedError())
+      return
+    }
     unit.deadlineAt = performance.now() + this.#options.deadlineMs
     if (this.#queue.length + this.#sent >= this.#options.maxPending) {
       if (this.#options.onFull === 'refuse') {
-        return unit.fail(
-          new PostgresError(
-            'write_queue_full',
-            `${this.#options.maxPending} units are waiting for PostgreSQL; try again later`,
-          ),
-        )
+        const text = `${this.#options.maxPending} units are waiting for PostgreSQL; try again later`
+        unit.fail(new PostgresError('write_queue_full', text))
+        return
       }
       this.#overflow.push(unit)
     } else this.#queue.push(unit)
@@ -132,7 +133,12 @@ export class GroupCommit {
     this.#closed = true
     if (this.pending > 0) await new Promise<void>((resolve) => this.#drained.push(resolve))
     clearTimeout(this.#timer)
-    await Promise.all(this.#lanes.map(({ line }) => line?.end()))
+    await Promise.all(
+      this.#lanes.map(async (lane) => {
+        await lane.work
+        await lane.line?.end()
+      }),
+    )
   }
 
   /** At the end of the turn, so that all that the turn wrote goes together. */
@@ -141,7 +147,12 @@ export class GroupCommit {
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
-      for (const lane of this.#lanes) if (!lane.busy && this.#queue.length > 0) void this.#work(lane)
+      for (const lane of this.#lanes) {
+        if (this.#queue.length === 0) return
+        lane.work ??= this.#work(lane).finally(() => {
+          lane.work = undefined
+        })
+      }
     })
   }
 
@@ -172,7 +183,6 @@ export class GroupCommit {
   }
 
   async #work(lane: Lane): Promise<void> {
-    lane.busy = true
     let failures = 0
     while (this.#queue.length > 0) {
       try {
@@ -187,10 +197,9 @@ export class GroupCommit {
       this.#sent += units.length
       await this.#commit(lane, units)
       this.#refill()
+      // What this lane held may be what the work of an idle one waits for.
+      if (this.#queue.length > 0) this.#schedule()
     }
-    lane.busy = false
-    // What this lane held may be what the others' work waits for.
-    if (this.#queue.length > 0) this.#schedule()
   }
 
   async #openLine(lane: Lane): Promise<Line> {
@@ -322,7 +331,10 @@ export class GroupCommit {
             const scope = openScope(line, this.#options.drizzle, { prepare: true, onlyStatement: sent })
             scopes.push(scope)
             const answers = procedure.run(scope.tx, group.batch)
-            answers.then(() => sent(), () => sent())
+            answers.then(
+              () => sent(),
+              () => sent(),
+            )
             running.push({ group, answers })
           })
           continue

@@ -1,5 +1,6 @@
 import { freshDatabase } from '@gw/services'
 import { sql } from 'drizzle-orm'
+import { pgTable, text } from 'drizzle-orm/pg-core'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -85,7 +86,9 @@ describe('units', () => {
   test('U3: an error of a statement is its own unit’s, wherever it is in the batch', async () => {
     const { db, keys } = await fresh({ lanes: 1 })
     const results = await Promise.all(
-      Array.from({ length: 40 }, (_, i) => code(commit(db, append(`e${i}`), put(`k${i}`, i === 23 ? { value: 'bad' } : {})))),
+      Array.from({ length: 40 }, (_, i) =>
+        code(commit(db, append(`e${i}`), put(`k${i}`, i === 23 ? { value: 'bad' } : {}))),
+      ),
     )
     expect(results.filter((result) => result !== 'no error')).toEqual(['constraint'])
     expect(results[23]).toBe('constraint')
@@ -174,7 +177,9 @@ describe('group commit', () => {
     const first = holdFirst(made)
     const opening = commit(made.db, append('first', { locks: alone }))
     await first.held
-    const rest = [alone, alone, shared, shared, shared, alone].map((locks, i) => commit(made.db, append(`${i}`, { locks })))
+    const rest = [alone, alone, shared, shared, shared, alone].map((locks, i) =>
+      commit(made.db, append(`${i}`, { locks })),
+    )
     first.release()
     await Promise.all([opening, ...rest])
     expect(made.batches.map(({ keys }) => keys.join())).toEqual(['first', '0', '1', '2,3,4', '5'])
@@ -271,7 +276,9 @@ describe('group commit', () => {
     expect(db.health).toMatchObject({ state: 'closed', pendingWrites: 0, writes: 20 })
   })
 
-  test('law: any schedule of units, with refusals, keys that are held and bad rows, equals the units run one by one', { timeout: 60_000 }, async () => {
+  test('law: any schedule of units, with refusals, keys that are held and bad rows, equals the units run one by one', {
+    timeout: 60_000,
+  }, async () => {
     const unit = fc.array(
       fc.oneof(
         fc.record({ kind: fc.constantFrom('put', 'bad'), key: fc.constantFrom('a', 'b', 'c', 'd', 'e') }),
@@ -360,7 +367,9 @@ describe('the database', () => {
 
   test('T1: a transaction commits, an error of the caller’s passes through and leaves nothing', async () => {
     const { db, keys } = await fresh()
-    expect(await db.transaction(async (tx) => (await tx.execute(sql`insert into item (key) values ('a') returning key`))[0])).toEqual({ key: 'a' })
+    expect(
+      await db.transaction(async (tx) => (await tx.execute(sql`insert into item (key) values ('a') returning key`))[0]),
+    ).toEqual({ key: 'a' })
     const mine = new Error('mine')
     const thrown = await db
       .transaction(async (tx) => {
@@ -382,7 +391,7 @@ describe('the database', () => {
     await db.transaction(async (tx) => {
       kept = tx
     })
-    expect((await code(kept!.execute(sql`insert into item (key) values ('late')`)))).toContain('Failed query')
+    expect(await code(kept!.execute(sql`insert into item (key) values ('late')`))).toContain('Failed query')
     expect(await keys()).toEqual([])
   })
 
@@ -414,7 +423,7 @@ describe('the database', () => {
   test('T2: unitIn joins a transaction that drizzle opened on the client itself', async () => {
     const { db, keys } = await fresh()
     await db.db.transaction(async (tx) => {
-      const unit = db.unitIn(tx as never)
+      const unit = db.unitIn(tx)
       unit.add(put('a'))
       await unit.commit()
     })
@@ -433,9 +442,82 @@ describe('the database', () => {
 
   test('Q1: reads give plain rows, and their errors this package’s codes', async () => {
     const { db } = await fresh()
-    const rows = await Promise.all(Array.from({ length: 50 }, (_, i) => db.query(sql`select ${i}::int as i, now() as t`)))
+    const rows = await Promise.all(
+      Array.from({ length: 50 }, (_, i) => db.query(sql`select ${i}::int as i, now() as t`)),
+    )
     expect(rows.map(([row]) => row?.['i'])).toEqual(Array.from({ length: 50 }, (_, i) => i))
     expect(rows[0]?.constructor).toBe(Array)
     expect(await code(db.query(sql`select 1/0`))).toBe('procedure_failed')
+  })
+})
+
+describe('the edges', () => {
+  test('U1: an error of an onCommitted listener is its own caller’s, and stops nobody else', async () => {
+    const { db, keys } = await fresh({ lanes: 1 })
+    const unit = db.unit()
+    unit.add(put('a'), () => {
+      throw new Error('mine')
+    })
+    expect(await Promise.all([code(unit.commit()), code(commit(db, put('b')))])).toEqual(['mine', 'no error'])
+    expect(await code(commit(db, put('c')))).toBe('no error')
+    expect(await keys()).toEqual(['a', 'b', 'c'])
+  })
+
+  test('P2: a unit that waits for what another lane holds does not keep the process busy', async () => {
+    const made = await fresh({ lanes: 2 })
+    const locks = [{ name: 'thing', shared: false }]
+    const first = holdFirst(made)
+    const opening = commit(made.db, append('1', { locks }))
+    await first.held
+    const waiting = commit(made.db, append('2', { locks }))
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    const before = process.cpuUsage()
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect(process.cpuUsage(before).user).toBeLessThan(150_000)
+    first.release()
+    await Promise.all([opening, waiting])
+    expect(await made.keys('entry')).toEqual(['1', '2'])
+  })
+
+  test('drizzle with a schema of the caller’s is taken as well, and its transactions', async () => {
+    const { client } = await fresh()
+    const mine = pgTable('item', { key: text('key') })
+    const typed = drizzle(client, { schema: { mine } })
+    const db = postgresDatabase(typed)
+    await db.transaction(async (tx) => tx.insert(mine).values({ key: 'typed' }))
+    await typed.transaction(async (tx) => {
+      const unit = db.unitIn(tx)
+      await unit.commit()
+    })
+    expect(await typed.query.mine.findMany()).toEqual([{ key: 'typed' }])
+    await db.close()
+  })
+
+  test('arrays go to the server and come back as they were, whatever is in them, on the client too', async () => {
+    const { db, client } = await fresh()
+    const string = fc.oneof(
+      fc.string({ unit: 'grapheme' }),
+      fc.constantFrom('', 'NULL', '"', '\\', '{', '}', ',', ' ', 'é\n'),
+    )
+    const texts = fc.array(fc.option(string.filter((value) => !value.includes('\0'))), { maxLength: 6 })
+    await fc.assert(
+      fc.asyncProperty(texts, fc.array(fc.integer()), async (strings, numbers) => {
+        const [row] = await db.query(
+          sql`select ${sql.param(strings)}::text[] as strings, ${sql.param(numbers)}::int[] as numbers`,
+        )
+        expect(row).toEqual({ strings, numbers })
+      }),
+      { numRuns: 60 },
+    )
+    expect(await db.query(sql`select '{{1,2},{3,NULL}}'::int[] as nested`)).toEqual([
+      {
+        nested: [
+          [1, 2],
+          [3, null],
+        ],
+      },
+    ])
+    await client`select 1`
+    expect((await client`select ${client.array(['a', 'b'])}::text[] as a`)[0]).toEqual({ a: ['a', 'b'] })
   })
 })

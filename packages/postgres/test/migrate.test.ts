@@ -37,7 +37,10 @@ test('X1: only what is missing is applied, each owner by itself', async () => {
   const { db } = await fresh()
   const first = ['create table a (n int)']
   await db.migrate('one', first)
-  await Promise.all([db.migrate('one', [...first, 'alter table a add m int']), db.migrate('two', ['create table b (n int)'])])
+  await Promise.all([
+    db.migrate('one', [...first, 'alter table a add m int']),
+    db.migrate('two', ['create table b (n int)']),
+  ])
   await db.migrate('one', [...first, 'alter table a add m int'])
   expect(await db.query(sql`select owner, version from gw_schema order by owner`)).toEqual([
     { owner: 'one', version: 2 },
@@ -55,6 +58,8 @@ test('X1: a database ahead of the code is refused and left as it is', async () =
 test('X1: a step that fails leaves nothing of its migration', async () => {
   const { db } = await fresh()
   expect(await code(db.migrate('one', ['create table a (n int)', 'create tabel b (n int)']))).toBe('procedure_failed')
-  expect(await db.query(sql`select to_regclass('a') as a, to_regclass('gw_schema') as s`)).toEqual([{ a: null, s: null }])
+  expect(await db.query(sql`select to_regclass('a') as a, to_regclass('gw_schema') as s`)).toEqual([
+    { a: null, s: null },
+  ])
   await db.migrate('one', ['create table a (n int)', 'create table b (n int)'])
 })
