@@ -21,7 +21,8 @@ const maxBatch = 500
 /** How often a batch starts again because of refusals, or of conflicts with other sessions, before it is halved or given up. */
 const maxRefusals = 4
 const maxConflicts = 8
-/** How many connections may break under a unit before it counts as the cause. */
+/** How many connections may break under a unit before it goes alone, and before it counts as the cause. */
+const suspiciousLosses = 2
 const maxLosses = 4
 
 /** One unit from `commit()` until its answer. */
@@ -221,6 +222,7 @@ export class GroupCommit {
       if (units.length === 0) return
       const line = lane.line
       if (line === undefined) return this.#putBack(units)
+      if (units.length > 1 && units.some(({ losses }) => losses >= suspiciousLosses)) return this.#halve(lane, units)
       const attempt = await this.#attempt(lane, line, units)
       if (attempt.ended === 'committed') {
         this.commits++
@@ -238,7 +240,10 @@ export class GroupCommit {
         const failure = line.lost !== undefined ? 'lost' : failureOf(error)
         if (failure === 'lost') {
           line.destroy(textOf(error))
-          if (!attempt.commitSent) return this.#putBack(units)
+          if (!attempt.commitSent) {
+            for (const unit of units) unit.losses++
+            return this.#putBack(units)
+          }
           for (const unit of units) unit.fail(unknownError(error))
         } else if (failure === 'again') {
           if (++conflicts > maxConflicts) for (const unit of units) unit.fail(unavailableError(error))
@@ -277,7 +282,7 @@ export class GroupCommit {
   #putBack(units: readonly PendingUnit[]): void {
     for (const unit of units) {
       this.#leave(unit)
-      if (++unit.losses >= maxLosses) unit.fail(new PostgresError('unavailable', 'The connection was lost'))
+      if (unit.losses >= maxLosses) unit.fail(new PostgresError('unavailable', 'The connection was lost'))
     }
     this.#queue.unshift(...units.filter(({ settled }) => !settled))
     this.#queue.sort((a, b) => a.deadlineAt - b.deadlineAt)
