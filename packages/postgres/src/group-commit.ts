@@ -198,8 +198,6 @@ export class GroupCommit {
       this.#sent += units.length
       await this.#commit(lane, units)
       this.#refill()
-      // What this lane held may be what the work of an idle one waits for.
-      if (this.#queue.length > 0) this.#schedule()
     }
   }
 

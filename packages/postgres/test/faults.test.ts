@@ -1,6 +1,9 @@
 import { type FaultProxy, faultProxy, type Postgres, postgres } from '@gw/services'
 import { sql } from 'drizzle-orm'
+import { drizzle } from 'drizzle-orm/postgres-js'
+import plainPostgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { postgresDatabase } from '../src/index.ts'
 import { append, code, commit, type Items, items, put } from './items.ts'
 
 const deadlineMs = 600
@@ -320,19 +323,27 @@ describe('the server', () => {
     await other()
   })
 
-  test('L2: a half-open listener is noticed and listens again', { timeout: 20_000 }, async () => {
+  test('L2: a half-open listener is noticed and listens again, on any client', { timeout: 20_000 }, async () => {
     const proxy = await through()
-    const made = await database(proxy.url)
+    const client = plainPostgres(proxy.url, { onnotice: () => {} })
+    const db = postgresDatabase(drizzle(client), { deadlineMs })
+    open.push({
+      async close() {
+        await db.close()
+        await client.end({ timeout: 1 })
+      },
+    })
     const heard: string[] = []
-    await made.db.listen('news', (payload) => heard.push(payload))
+    await db.listen('news', (payload) => heard.push(payload))
     await proxy.set('blackhole')
     const before = proxy.counts.connections
     await expect.poll(() => proxy.counts.connections, { timeout: 5_000 }).toBeGreaterThan(before)
+    expect(await code(db.query(sql`select 1`))).toBe('unavailable')
     await proxy.set('pass')
     await expect
       .poll(
         async () => {
-          await server.psql("notify news, 'healed'", String(made.client.options.database))
+          await server.psql("notify news, 'healed'")
           return heard.length
         },
         { timeout: 10_000 },

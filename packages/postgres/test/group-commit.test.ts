@@ -83,6 +83,35 @@ describe('units', () => {
     expect((await keys()).length).toBe(66)
   })
 
+  test('U2: procedures of one statement follow each other without waiting, and refuse all the same', async () => {
+    const made = await fresh({ lanes: 1 })
+    const answered: string[] = []
+    for (const name of ['one', 'two', 'three']) {
+      made.db.define<string>(name, {
+        locks: () => [],
+        oneStatement: true,
+        async run(tx, batch) {
+          answered.push(`${name} sent`)
+          await tx.execute(sql`insert into entry (key) select unnest(${sql.param(batch)}::text[])`)
+          answered.push(`${name} answered`)
+          return batch.map((key) => (key === `bad ${name}` ? { refused: name } : { result: key }))
+        },
+      })
+    }
+    const unit = (...keys: string[]) =>
+      code(commit(made.db, ...keys.map((key) => ({ procedure: key.replace(/^bad /, ''), args: key }))))
+    expect(await unit('one', 'two', 'three')).toBe('no error')
+    expect(await unit('one', 'two', 'three')).toBe('no error')
+    // The first time the statement was described before it was prepared.
+    expect(answered.slice(-6).slice(0, 3)).toEqual(['one sent', 'two sent', 'three sent'])
+    expect(await Promise.all([unit('one', 'two', 'bad three'), unit('one', 'two'), unit('bad one', 'three')])).toEqual([
+      'refused',
+      'no error',
+      'refused',
+    ])
+    expect(await made.keys('entry')).toHaveLength(8)
+  })
+
   test('U3: an error of a statement is its own unit’s, wherever it is in the batch', async () => {
     const { db, keys } = await fresh({ lanes: 1 })
     const results = await Promise.all(

@@ -19,13 +19,12 @@ afterEach(async () => {
 test('X1: five processes that migrate at once all succeed, and each step ran once', { timeout: 30_000 }, async () => {
   const url = await freshDatabase()
   const child = fileURLToPath(new URL('./migrating-child.ts', import.meta.url))
-  const codes = await Promise.all(
-    Array.from({ length: 5 }, async () => {
-      const running = spawn(process.execPath, ['--conditions=@gw/source', child, url], { stdio: 'inherit' })
-      const [exit] = await once(running, 'exit')
-      return exit
-    }),
+  const children = Array.from({ length: 5 }, () =>
+    spawn(process.execPath, ['--conditions=@gw/source', child, url], { stdio: ['pipe', 'pipe', 'inherit'] }),
   )
+  await Promise.all(children.map(({ stdout }) => once(stdout, 'data')))
+  for (const { stdin } of children) stdin.end('go')
+  const codes = await Promise.all(children.map(async (running) => (await once(running, 'exit'))[0]))
   expect(codes).toEqual([0, 0, 0, 0, 0])
   const made = await items(url, { migrate: false })
   open.push(made)
