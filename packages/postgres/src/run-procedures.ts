@@ -4,7 +4,10 @@ import type { Line } from './line.ts'
 import type { PendingUnit } from './pending-unit.ts'
 import { type DrizzleParts, openScope, type Scope } from './transaction.ts'
 
-/** Runs the procedures of all units and gives those that were refused, by the first procedure that refused any. */
+/**
+ * Runs the procedures of all units and gives those that were refused, by the first procedure that refused any: what the later
+ * ones found may come from the refused units' own writes.
+ */
 export async function runProcedures(
   line: Line,
   units: readonly PendingUnit[],
@@ -31,8 +34,10 @@ export async function runProcedures(
         })
         continue
       }
-      for (const { group, answers } of running.splice(0)) read(group, await answers, refused)
-      if (refused.size > 0) return refused
+      for (const { group, answers } of running.splice(0)) {
+        read(group, await answers, refused)
+        if (refused.size > 0) return refused
+      }
       const scope = openScope(line, drizzle, { prepare: true })
       scopes.push(scope)
       read(group, await procedure.run(scope.tx, group.batch), refused)
