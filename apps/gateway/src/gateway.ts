@@ -19,11 +19,18 @@ import { Metrics } from './metrics.ts'
 import { notFound } from './not-found.ts'
 import { checkOptions, type GatewayOptions } from './options.ts'
 import { durableWay, requestWay } from './pipeline.ts'
+import { type ProxyRouteOptions, proxyRoute, Upstreams } from './proxy/routes.ts'
+import type { UpstreamOptions } from './proxy/upstream.ts'
 import { requestRoutes } from './request-routes.ts'
 
 /** What handlers find in `c.var`. */
 export interface GatewayEnv {
-  Variables: { requestId: string; principal?: string }
+  Variables: {
+    requestId: string
+    principal?: string
+    /** The status of an answer that a proxied route has written to the connection itself. */
+    sentStatus?: number
+  }
 }
 
 /** What a durable route's handlers find in `c.var`. */
@@ -74,6 +81,7 @@ export class Gateway extends Hono<GatewayEnv> {
   readonly events: EventStore
   readonly metrics: Metrics | undefined
   readonly admission: Admission
+  readonly upstreams: Upstreams
   /** How dedup finds the run behind a key. */
   readonly linkedRuns: LinkedRuns
   readonly #options: GatewayOptions
@@ -99,6 +107,8 @@ export class Gateway extends Hono<GatewayEnv> {
       gracefulShutdownMs = 30_000,
       drainDelayMs = 5_000,
       leaseMs = 15_000,
+      trustedProxies,
+      viaName,
       metrics: { enabled = true, namespace = 'gw' } = {},
       logger,
       secret,
@@ -109,6 +119,10 @@ export class Gateway extends Hono<GatewayEnv> {
     this.description = description
     this.engine = engine
     this.admission = new Admission(maxConcurrentRequests)
+    this.upstreams = new Upstreams({
+      ...(trustedProxies === undefined ? {} : { trustedProxies }),
+      ...(viaName === undefined ? {} : { viaName }),
+    })
     this.metrics = enabled ? new Metrics(namespace) : undefined
     const count = ({ type }: { readonly type: string }) => this.metrics?.count(type)
 
@@ -168,7 +182,7 @@ export class Gateway extends Hono<GatewayEnv> {
               requestId: c.get('requestId'),
               method: c.req.method,
               path: c.req.path,
-              status: c.res.status,
+              status: c.get('sentStatus') ?? c.res.status,
               durationMs: Math.round(durationMs * 10) / 10,
             })),
       }),
@@ -205,6 +219,19 @@ export class Gateway extends Hono<GatewayEnv> {
   durable(options: DurableRouteOptions): MiddlewareHandler<DurableEnv> {
     this.#maxBodyBytes = Math.max(this.#maxBodyBytes, options.maxBodyBytes ?? 0)
     return durableWay(this, options)
+  }
+
+  /** Names a service behind the gateway, for `proxy` routes. */
+  upstream(name: string, options: UpstreamOptions): this {
+    this.upstreams.add(name, options)
+    return this
+  }
+
+  /** Passes requests for `path` on to an upstream. */
+  proxy(path: string, options: ProxyRouteOptions): this {
+    this.#maxBodyBytes = Math.max(this.#maxBodyBytes, options.maxBodyBytes ?? 0)
+    proxyRoute(this, path, options)
+    return this
   }
 
   /** Gives a route that is not durable idempotency keys. */
@@ -340,6 +367,7 @@ export class Gateway extends Hono<GatewayEnv> {
     for (const hook of this.#shutdown) await hook()
     await this.idempotency.stop()
     await this.events.stop()
+    await this.upstreams.close()
     await this.engine.close()
   }
 
