@@ -73,7 +73,7 @@ export async function postgres(options: PostgresOptions = {}): Promise<Postgres>
       home,
       start,
       // SIGINT is the fast shutdown: sessions are ended, what was committed is kept.
-      shutDown: () => home.shutDown(server, 'SIGINT'),
+      shutDown: () => home.shutDown(server ? [server] : [], 'SIGINT'),
       release: claim.release,
     }),
   }

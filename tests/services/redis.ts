@@ -81,6 +81,11 @@ export async function startRedis(options: RedisOptions, place: { readonly inClus
     url: `redis://127.0.0.1:${port}`,
     port,
     command: (...words) => redisCommand(port, words),
-    ...controls({ home, start, shutDown: () => home.shutDown(server, 'SIGTERM'), release: claim.release }),
+    ...controls({
+      home,
+      start,
+      shutDown: () => home.shutDown(server ? [server] : [], 'SIGTERM'),
+      release: claim.release,
+    }),
   }
 }
