@@ -2,6 +2,7 @@ import { createHash, createHmac, createSecretKey, type KeyObject, randomBytes } 
 import { writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { CircuitBreaker, type CircuitBreakerOptions } from '@gw/breaker'
 import { CheckpointManager, type DurableOptions, type Run } from '@gw/checkpoint'
 import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
 import { EventStore } from '@gw/events'
@@ -9,6 +10,8 @@ import type { Database } from '@gw/sqlite'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { adminApp } from './admin.ts'
 import { Admission } from './admission.ts'
+import { AuditQueue } from './audit-queue.ts'
+import { GatewayBreakers } from './breakers.ts'
 import { commitHooks } from './commit-hooks.ts'
 import { type EmbeddedEngine, type Engine, embeddedEngine } from './engine.ts'
 import { errorResponse } from './error-response.ts'
@@ -19,6 +22,7 @@ import { Metrics } from './metrics.ts'
 import { notFound } from './not-found.ts'
 import { checkOptions, type GatewayOptions } from './options.ts'
 import { durableWay, requestWay } from './pipeline.ts'
+import { GatewayPools } from './pools.ts'
 import { type ProxyRouteOptions, proxyRoute, Upstreams } from './proxy/routes.ts'
 import type { UpstreamOptions } from './proxy/upstream.ts'
 import { requestRoutes } from './request-routes.ts'
@@ -79,6 +83,10 @@ export class Gateway extends Hono<GatewayEnv> {
   readonly checkpoints: CheckpointManager
   readonly idempotency: RequestDeduplicator
   readonly events: EventStore
+  readonly breakers: GatewayBreakers
+  readonly pools = new GatewayPools()
+  /** Appends to the audit trail what no request waits for. */
+  readonly audit: AuditQueue
   readonly metrics: Metrics | undefined
   readonly admission: Admission
   readonly upstreams: Upstreams
@@ -127,6 +135,15 @@ export class Gateway extends Hono<GatewayEnv> {
     const count = ({ type }: { readonly type: string }) => this.metrics?.count(type)
 
     this.events = options.events ?? new EventStore({ store: engine.eventLog() })
+    this.audit = new AuditQueue(this.events, (error) => logger?.error({ err: error }, 'an audit event was lost'))
+    this.breakers = new GatewayBreakers(({ type, name, actor, at, ...transition }) => {
+      this.metrics?.count(type)
+      this.audit.append(
+        type,
+        { ...transition, at: at.toISOString() },
+        { subject: name, ...(actor === undefined ? {} : { actor }) },
+      )
+    })
     this.idempotency =
       options.deduplicator ??
       new RequestDeduplicator({
@@ -222,8 +239,18 @@ export class Gateway extends Hono<GatewayEnv> {
   }
 
   /** Names a service behind the gateway, for `proxy` routes. */
-  upstream(name: string, options: UpstreamOptions): this {
+  upstream(
+    name: string,
+    {
+      breaker,
+      ...options
+    }: UpstreamOptions & {
+      /** Guards every call to it by a circuit breaker of the same name. */
+      readonly breaker?: Omit<CircuitBreakerOptions, 'name'>
+    },
+  ): this {
     this.upstreams.add(name, options)
+    if (breaker !== undefined) this.breakers.add(name, new CircuitBreaker({ ...breaker, name }))
     return this
   }
 
@@ -274,6 +301,7 @@ export class Gateway extends Hono<GatewayEnv> {
       await this.events.start()
       await this.idempotency.start()
       for (const hook of this.#startup) await hook()
+      this.pools.start()
       this.checkpoints.serve(this)
       await this.checkpoints.start()
       this.admission.phase = 'ready'
@@ -365,6 +393,8 @@ export class Gateway extends Hono<GatewayEnv> {
 
   async #closeParts(): Promise<void> {
     for (const hook of this.#shutdown) await hook()
+    await this.pools.drain(1_000)
+    await this.audit.settled().catch(() => {})
     await this.idempotency.stop()
     await this.events.stop()
     await this.upstreams.close()
