@@ -85,17 +85,18 @@ export async function s3(options: S3Options = {}): Promise<S3> {
     throw error
   }
 
-  const common = controls({ home, start, shutDown: () => home.shutDown(daemons, 'SIGTERM'), release })
+  const common = controls({
+    home,
+    start,
+    shutDown: () => home.shutDown(daemons, 'SIGTERM'),
+    discard: home.kill,
+    release,
+  })
   return {
     ...access,
     port,
     createBucket: (name) => createBucket(access, name),
     ...common,
-    async stop() {
-      // Its good order takes five to ten seconds, for data that goes anyway.
-      await home.kill()
-      await common.stop()
-    },
     async kill() {
       lost = store === 'memstore'
       await common.kill()
@@ -147,6 +148,10 @@ function configuration(place: {
     paxos_propose_interval: 0.02,
     paxos_min_wait: 0.01,
     objecter_tick_interval: 0.5,
+    ms_connection_ready_timeout: 1,
+    ms_initial_backoff: 0.05,
+    ms_max_backoff: 1,
+    mon_client_hunt_interval: 0.5,
     osd_crush_chooseleaf_type: 0,
     mon_data_avail_crit: 1,
     mon_data_avail_warn: 2,
