@@ -21,6 +21,7 @@ import { type Listener, listen } from './listener.ts'
 import { Metrics } from './metrics.ts'
 import { notFound } from './not-found.ts'
 import { checkOptions, type GatewayOptions } from './options.ts'
+import { parkWhenAway } from './park.ts'
 import { durableWay, requestWay } from './pipeline.ts'
 import { GatewayPools } from './pools.ts'
 import { type ProxyRouteOptions, proxyRoute, Upstreams } from './proxy/routes.ts'
@@ -162,6 +163,7 @@ export class Gateway extends Hono<GatewayEnv> {
         maxBodyBytes,
         requestTimeoutMs,
         maxConcurrentRuns: maxWorkers,
+        translateError: parkWhenAway,
         onTransition: count,
         ...(failpoint === undefined ? {} : { failpoint }),
       })

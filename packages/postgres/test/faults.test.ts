@@ -50,11 +50,23 @@ describe('a fault on the way, and what is said of the unit', () => {
   const statementSent = (bytes: Buffer) => bytes.includes('insert into item') || bytes.includes('"a"')
   const cases = [
     { name: 'nothing gets out', at: () => true, mode: 'blackhole', says: 'unavailable', applied: false },
-    { name: 'the statements’ answers are lost', at: statementSent, mode: 'half-open-s2c', says: 'unavailable', applied: false },
+    {
+      name: 'the statements’ answers are lost',
+      at: statementSent,
+      mode: 'half-open-s2c',
+      says: 'unavailable',
+      applied: false,
+    },
     { name: 'the COMMIT is lost', at: commitSent, mode: 'blackhole', says: 'unknown', applied: false },
     { name: 'the COMMIT’s answer is lost', at: commitSent, mode: 'half-open-s2c', says: 'unknown', applied: true },
     { name: 'the connection is reset at the COMMIT', at: commitSent, mode: 'refuse', says: 'unknown', applied: false },
-    { name: 'the connection is refused from the statements on', at: statementSent, mode: 'refuse', says: 'unavailable', applied: false },
+    {
+      name: 'the connection is refused from the statements on',
+      at: statementSent,
+      mode: 'refuse',
+      says: 'unavailable',
+      applied: false,
+    },
   ] as const
   for (const { name, at, mode, says, applied } of cases) {
     test(`G2 N2: ${name}: ${says}, in time, truly, and the next unit gets through`, async () => {
@@ -132,7 +144,9 @@ describe('a fault on the way, and what is said of the unit', () => {
 })
 
 describe('the server', () => {
-  test('G1: killed and started again under load, it has every acknowledged unit whole, none half, and work goes on', { timeout: 60_000 }, async () => {
+  test('G1: killed and started again under load, it has every acknowledged unit whole, none half, and work goes on', {
+    timeout: 60_000,
+  }, async () => {
     const made = await database(server.url, { deadlineMs: 3_000 })
     const acknowledged: string[] = []
     const codes: Record<string, number> = {}
@@ -183,11 +197,15 @@ describe('the server', () => {
   test('G1: a session that the server ends is replaced', async () => {
     const made = await database(server.url, { deadlineMs: 3_000 })
     await commit(made.db, put('a'))
-    await server.psql(`select pg_terminate_backend(pid) from pg_stat_activity where datname = '${String(made.client.options.database)}'`)
+    await server.psql(
+      `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${String(made.client.options.database)}'`,
+    )
     expect(await code(commit(made.db, put('b')))).toBe('no error')
   })
 
-  test('G1: with all its connections taken it is unavailable, and the next units get through when one is free', { timeout: 30_000 }, async () => {
+  test('G1: with all its connections taken it is unavailable, and the next units get through when one is free', {
+    timeout: 30_000,
+  }, async () => {
     const small = await postgres({ maxConnections: 5, settings: { superuser_reserved_connections: 0 } })
     try {
       const made = await items(small.url, { deadlineMs, lanes: 1 })
@@ -206,7 +224,9 @@ describe('the server', () => {
     }
   })
 
-  test('L2: a listener hears again after the server was started anew, and no more once it has stopped', { timeout: 30_000 }, async () => {
+  test('L2: a listener hears again after the server was started anew, and no more once it has stopped', {
+    timeout: 30_000,
+  }, async () => {
     const made = await database(server.url, { deadlineMs: 3_000 })
     const heard: string[] = []
     const stop = await made.db.listen('news', (payload) => heard.push(payload))

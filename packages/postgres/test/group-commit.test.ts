@@ -275,7 +275,9 @@ describe('group commit', () => {
     expect(db.health).toMatchObject({ state: 'closed', pendingWrites: 0, writes: 20 })
   })
 
-  test('law: any schedule of units, with refusals, keys that are held and bad rows, equals the units run one by one', { timeout: 60_000 }, async () => {
+  test('law: any schedule of units, with refusals, keys that are held and bad rows, equals the units run one by one', {
+    timeout: 60_000,
+  }, async () => {
     const unit = fc.array(
       fc.oneof(
         fc.record({ kind: fc.constantFrom('put', 'bad'), key: fc.constantFrom('a', 'b', 'c', 'd', 'e') }),
