@@ -2,6 +2,7 @@ import { createHash, createHmac, createSecretKey, type KeyObject, randomBytes } 
 import { writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { CircuitBreaker, type CircuitBreakerOptions } from '@gw/breaker'
 import { CheckpointManager, type DurableOptions, type Run } from '@gw/checkpoint'
 import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
 import { EventStore } from '@gw/events'
@@ -9,6 +10,8 @@ import type { Database } from '@gw/sqlite'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { adminApp } from './admin.ts'
 import { Admission } from './admission.ts'
+import { AuditQueue } from './audit-queue.ts'
+import { GatewayBreakers } from './breakers.ts'
 import { commitHooks } from './commit-hooks.ts'
 import { type EmbeddedEngine, type Engine, embeddedEngine } from './engine.ts'
 import { errorResponse } from './error-response.ts'
@@ -19,11 +22,19 @@ import { Metrics } from './metrics.ts'
 import { notFound } from './not-found.ts'
 import { checkOptions, type GatewayOptions } from './options.ts'
 import { durableWay, requestWay } from './pipeline.ts'
+import { GatewayPools } from './pools.ts'
+import { type ProxyRouteOptions, proxyRoute, Upstreams } from './proxy/routes.ts'
+import type { UpstreamOptions } from './proxy/upstream.ts'
 import { requestRoutes } from './request-routes.ts'
 
 /** What handlers find in `c.var`. */
 export interface GatewayEnv {
-  Variables: { requestId: string; principal?: string }
+  Variables: {
+    requestId: string
+    principal?: string
+    /** The status of an answer that a proxied route has written to the connection itself. */
+    sentStatus?: number
+  }
 }
 
 /** What a durable route's handlers find in `c.var`. */
@@ -72,8 +83,13 @@ export class Gateway extends Hono<GatewayEnv> {
   readonly checkpoints: CheckpointManager
   readonly idempotency: RequestDeduplicator
   readonly events: EventStore
+  readonly breakers: GatewayBreakers
+  readonly pools = new GatewayPools()
+  /** Appends to the audit trail what no request waits for. */
+  readonly audit: AuditQueue
   readonly metrics: Metrics | undefined
   readonly admission: Admission
+  readonly upstreams: Upstreams
   /** How dedup finds the run behind a key. */
   readonly linkedRuns: LinkedRuns
   readonly #options: GatewayOptions
@@ -99,6 +115,8 @@ export class Gateway extends Hono<GatewayEnv> {
       gracefulShutdownMs = 30_000,
       drainDelayMs = 5_000,
       leaseMs = 15_000,
+      trustedProxies,
+      viaName,
       metrics: { enabled = true, namespace = 'gw' } = {},
       logger,
       secret,
@@ -109,10 +127,23 @@ export class Gateway extends Hono<GatewayEnv> {
     this.description = description
     this.engine = engine
     this.admission = new Admission(maxConcurrentRequests)
+    this.upstreams = new Upstreams({
+      ...(trustedProxies === undefined ? {} : { trustedProxies }),
+      ...(viaName === undefined ? {} : { viaName }),
+    })
     this.metrics = enabled ? new Metrics(namespace) : undefined
     const count = ({ type }: { readonly type: string }) => this.metrics?.count(type)
 
     this.events = options.events ?? new EventStore({ store: engine.eventLog() })
+    this.audit = new AuditQueue(this.events, (error) => logger?.error({ err: error }, 'an audit event was lost'))
+    this.breakers = new GatewayBreakers(({ type, name, actor, at, ...transition }) => {
+      this.metrics?.count(type)
+      this.audit.append(
+        type,
+        { ...transition, at: at.toISOString() },
+        { subject: name, ...(actor === undefined ? {} : { actor }) },
+      )
+    })
     this.idempotency =
       options.deduplicator ??
       new RequestDeduplicator({
@@ -168,7 +199,7 @@ export class Gateway extends Hono<GatewayEnv> {
               requestId: c.get('requestId'),
               method: c.req.method,
               path: c.req.path,
-              status: c.res.status,
+              status: c.get('sentStatus') ?? c.res.status,
               durationMs: Math.round(durationMs * 10) / 10,
             })),
       }),
@@ -205,6 +236,29 @@ export class Gateway extends Hono<GatewayEnv> {
   durable(options: DurableRouteOptions): MiddlewareHandler<DurableEnv> {
     this.#maxBodyBytes = Math.max(this.#maxBodyBytes, options.maxBodyBytes ?? 0)
     return durableWay(this, options)
+  }
+
+  /** Names a service behind the gateway, for `proxy` routes. */
+  upstream(
+    name: string,
+    {
+      breaker,
+      ...options
+    }: UpstreamOptions & {
+      /** Guards every call to it by a circuit breaker of the same name. */
+      readonly breaker?: Omit<CircuitBreakerOptions, 'name'>
+    },
+  ): this {
+    this.upstreams.add(name, options)
+    if (breaker !== undefined) this.breakers.add(name, new CircuitBreaker({ ...breaker, name }))
+    return this
+  }
+
+  /** Passes requests for `path` on to an upstream. */
+  proxy(path: string, options: ProxyRouteOptions): this {
+    this.#maxBodyBytes = Math.max(this.#maxBodyBytes, options.maxBodyBytes ?? 0)
+    proxyRoute(this, path, options)
+    return this
   }
 
   /** Gives a route that is not durable idempotency keys. */
@@ -247,6 +301,7 @@ export class Gateway extends Hono<GatewayEnv> {
       await this.events.start()
       await this.idempotency.start()
       for (const hook of this.#startup) await hook()
+      this.pools.start()
       this.checkpoints.serve(this)
       await this.checkpoints.start()
       this.admission.phase = 'ready'
@@ -338,8 +393,11 @@ export class Gateway extends Hono<GatewayEnv> {
 
   async #closeParts(): Promise<void> {
     for (const hook of this.#shutdown) await hook()
+    await this.pools.drain(1_000)
+    await this.audit.settled().catch(() => {})
     await this.idempotency.stop()
     await this.events.stop()
+    await this.upstreams.close()
     await this.engine.close()
   }
 
