@@ -220,9 +220,9 @@ export class CircuitBreaker {
   }
 
   /** Opens now, for `openMs` or the time given. Does nothing when it is open already or when somebody forced it. */
-  trip(options?: { readonly openMs?: number; readonly reason?: 'tripped' | 'cluster' }): void {
+  trip(options?: { readonly openMs?: number }): void {
     if (this.#forced !== undefined || this.state === 'OPEN') return
-    this.#open(options?.reason ?? 'tripped', this.#settings.now() + (options?.openMs ?? this.#openPeriod()))
+    this.#open('tripped', this.#settings.now() + (options?.openMs ?? this.#openPeriod()))
   }
 
   /** The state as JSON, for `hydrate` after a restart. */
@@ -273,6 +273,19 @@ export class CircuitBreaker {
    */
   link(link: BreakerLink | undefined): void {
     this.#link = link
+  }
+
+  /** The periods and counts that a cluster goes by. */
+  get terms(): { readonly openMs: number; readonly halfOpenMaxCalls: number; readonly rollingWindowMs: number } {
+    return this.#settings
+  }
+
+  /** The cluster has opened, for so long. */
+  openByCluster(openMs: number): void {
+    if (this.#forced !== undefined) return
+    const openUntil = this.#settings.now() + openMs
+    if (this.#state === 'OPEN') this.#openUntil = openUntil
+    else this.#open('cluster', openUntil)
   }
 
   /** The cluster has closed. */
