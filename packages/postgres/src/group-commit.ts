@@ -272,6 +272,8 @@ export class GroupCommit {
     }
     this.#queue.unshift(...units.filter(({ settled }) => !settled))
     this.#queue.sort((a, b) => a.deadlineAt - b.deadlineAt)
+    clearTimeout(this.#timer)
+    this.#watchQueue()
   }
 
   async #attempt(lane: Lane, line: Line, units: readonly PendingUnit[]): Promise<Attempt> {

@@ -11,7 +11,7 @@ import type {
 } from './database.ts'
 import { closedError, failureOf, invalid, PostgresError, rootOf, textOf } from './errors.ts'
 import { GroupCommit, PendingUnit } from './group-commit.ts'
-import { Line, type LineOptions, levelOf, type ParsedOptions, settings } from './line.ts'
+import { Line, type LineOptions, levelOf, type ParsedOptions, settings, type TypeTables } from './line.ts'
 import { OwnLines, SharedLines } from './lines.ts'
 import { Notifications } from './listen.ts'
 import { migrateOn } from './migrate.ts'
@@ -71,7 +71,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
   readonly #reads: SharedLines
   readonly #transactions: OwnLines
   readonly #notifications: Notifications
-  #fetchedTypes = false
+  #types: TypeTables | undefined
   #unavailable: string | undefined
   #closed: Promise<void> | undefined
 
@@ -80,7 +80,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
     this.deadlineMs = options.deadlineMs
     this.#template = template
     this.#drizzle = drizzleParts(db)
-    const openLine = () => this.#open({ deadlineMs: options.deadlineMs, limited: true })
+    const openLine = () => this.#open({ limited: true })
     this.#group = new GroupCommit({
       ...options,
       drizzle: this.#drizzle,
@@ -91,7 +91,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
     this.#transactions = new OwnLines(template.max, openLine)
     this.#notifications = new Notifications({
       deadlineMs: options.deadlineMs,
-      openLine: (onNotify) => this.#open({ deadlineMs: options.deadlineMs, limited: false, onNotify }),
+      openLine: (onNotify) => this.#open({ limited: false, onNotify }),
     })
   }
 
@@ -230,7 +230,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
 
   async migrate(owner: string, migrations: readonly string[]): Promise<void> {
     if (this.#closed !== undefined) throw closedError()
-    const line = await this.#open({ deadlineMs: this.deadlineMs, limited: false })
+    const line = await this.#open({ limited: false })
     const timer = setTimeout(() => line.destroy('The migration took longer than 10 minutes'), migrationMs)
     try {
       await migrateOn(line, owner, migrations)
@@ -287,11 +287,11 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
     return { steps, locks: mergeLocks(all) }
   }
 
-  async #open(options: LineOptions): Promise<Line> {
-    const template = this.#fetchedTypes ? { ...this.#template, fetch_types: false } : this.#template
+  async #open(options: Omit<LineOptions, 'types' | 'deadlineMs'>): Promise<Line> {
+    const types = this.#types ?? { parsers: { ...this.#template.parsers }, serializers: { ...this.#template.serializers } }
     try {
-      const line = await Line.open(template, options)
-      this.#fetchedTypes = true
+      const line = await Line.open(this.#template, { ...options, types, deadlineMs: this.deadlineMs })
+      this.#types = types
       this.#unavailable = undefined
       return line
     } catch (error) {
