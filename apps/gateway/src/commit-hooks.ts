@@ -20,6 +20,8 @@ export function commitHooks({ idempotency, events, keysShareRuns, eventsShareRun
     onAccept(run, unit, c) {
       const claim = c.get('idempotency')?.claim
       if (claim !== undefined && keysShareRuns) idempotency.claimIn(unit, claim, { link: run.id })
+      // Where the link does not get there, the key has its lease, and the run settles it all the same.
+      else if (claim !== undefined) idempotency.handOver(claim, { link: run.id }).catch(() => {})
       if (eventsShareRuns) events.appendIn(unit, 'request_received', requestData(run), about(run))
       if (claim === undefined) return {}
       return { links: { key: { key: claim.key, token: claim.token } }, idempotencySeed: claim.key }
@@ -45,8 +47,8 @@ function keyOf(run: RunRecord): KeyLink | undefined {
   return run.links['key'] as KeyLink | undefined
 }
 
-function answerOf(run: RunRecord, { status, headers, body }: Outcome) {
-  return { status, headers: [...headers, ['gw-run', run.id] as const], body }
+function answerOf(run: RunRecord, { status, headers, body, retained }: Outcome) {
+  return { status, headers: [...headers, ['gw-run', run.id] as const], body: retained ? body : undefined }
 }
 
 function about(run: RunRecord) {

@@ -1,10 +1,11 @@
-import { createHash, createHmac, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { CircuitBreaker, type CircuitBreakerOptions } from '@gw/breaker'
 import { CheckpointManager, type DurableOptions, type Run } from '@gw/checkpoint'
 import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
+import { nodeCrypto } from '@gw/dedup/node'
 import { EventStore } from '@gw/events'
 import type { Database } from '@gw/sqlite'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
@@ -168,7 +169,7 @@ export class Gateway extends Hono<GatewayEnv> {
         ...(failpoint === undefined ? {} : { failpoint }),
       })
     const runs = this.checkpoints.store.database
-    const keysShareRuns = this.idempotency.store.database === runs
+    const keysShareRuns = this.idempotency.keyStore.database === runs
     const eventsShareRuns = this.events.store.database === runs
     this.checkpoints.join(
       commitHooks({ idempotency: this.idempotency, events: this.events, keysShareRuns, eventsShareRuns }),
@@ -423,27 +424,6 @@ export async function createGateway(options: GatewayOptions = {}): Promise<Gatew
     await engine.close()
     throw error
   }
-}
-
-/** Making a key object costs more than the HMAC. */
-const keyObjects = new WeakMap<Uint8Array, KeyObject>()
-
-const nodeCrypto = {
-  hmacSha256(secret: Uint8Array, ...chunks: readonly Uint8Array[]): Uint8Array {
-    let key = keyObjects.get(secret)
-    if (key === undefined) {
-      key = createSecretKey(secret)
-      keyObjects.set(secret, key)
-    }
-    const hmac = createHmac('sha256', key)
-    for (const chunk of chunks) hmac.update(chunk)
-    return hmac.digest()
-  },
-  sha256(...chunks: readonly Uint8Array[]): Uint8Array {
-    const hash = createHash('sha256')
-    for (const chunk of chunks) hash.update(chunk)
-    return hash.digest()
-  },
 }
 
 function isLoopback(host: string): boolean {
