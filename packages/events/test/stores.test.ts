@@ -1,7 +1,9 @@
 import { afterAll, describe, test } from 'vitest'
 import { memoryEventStore } from '../src/stores/memory.ts'
 import { sqliteEventStore } from '../src/stores/sqlite.ts'
+import { postgresEventStore } from '../src/stores/postgres.ts'
 import { testEventLog } from '../src/testing.ts'
+import { openTestPostgres } from './test-postgres.ts'
 import { closeDatabases, openTestDatabase } from './test-database.ts'
 
 afterAll(closeDatabases)
@@ -28,3 +30,26 @@ describe('sqlite', () => {
     },
   })
 })
+
+for (const mode of ['strict', 'concurrent'] as const) {
+  describe(`postgres, ${mode}`, () => {
+    testEventLog({
+      test,
+      create: async () => {
+        const first = await openTestPostgres()
+        const second = await openTestPostgres(first.url)
+        const store = postgresEventStore({ db: first.db, mode })
+        const other = postgresEventStore({ db: second.db, mode })
+        await store.open()
+        await other.open()
+        return {
+          store,
+          other,
+          close: async () => {
+            await Promise.all([first.close(), second.close()])
+          },
+        }
+      },
+    })
+  })
+}
