@@ -3,16 +3,14 @@ import { writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { CheckpointManager, type DurableOptions, type Run } from '@gw/checkpoint'
-import { sqliteCheckpointStore } from '@gw/checkpoint/sqlite'
 import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
-import { sqliteDedupStore } from '@gw/dedup/sqlite'
 import { EventStore } from '@gw/events'
-import { sqliteEventStore } from '@gw/events/sqlite'
-import { type Database, openDatabase } from '@gw/sqlite'
+import type { Database } from '@gw/sqlite'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { adminApp } from './admin.ts'
 import { Admission } from './admission.ts'
 import { commitHooks } from './commit-hooks.ts'
+import { type EmbeddedEngine, type Engine, embeddedEngine } from './engine.ts'
 import { errorResponse } from './error-response.ts'
 import { GatewayError } from './errors.ts'
 import { healthOf, healthRoutes } from './health.ts'
@@ -21,11 +19,18 @@ import { Metrics } from './metrics.ts'
 import { notFound } from './not-found.ts'
 import { checkOptions, type GatewayOptions } from './options.ts'
 import { durableWay, requestWay } from './pipeline.ts'
+import { type ProxyRouteOptions, proxyRoute, Upstreams } from './proxy/routes.ts'
+import type { UpstreamOptions } from './proxy/upstream.ts'
 import { requestRoutes } from './request-routes.ts'
 
 /** What handlers find in `c.var`. */
 export interface GatewayEnv {
-  Variables: { requestId: string; principal?: string }
+  Variables: {
+    requestId: string
+    principal?: string
+    /** The status of an answer that a proxied route has written to the connection itself. */
+    sentStatus?: number
+  }
 }
 
 /** What a durable route's handlers find in `c.var`. */
@@ -69,21 +74,24 @@ export class Gateway extends Hono<GatewayEnv> {
   readonly title: string
   readonly description: string
   readonly settings: GatewaySettings
-  readonly database: Database
+  /** Where runs, keys and events are kept. */
+  readonly engine: Engine
   readonly checkpoints: CheckpointManager
   readonly idempotency: RequestDeduplicator
   readonly events: EventStore
   readonly metrics: Metrics | undefined
   readonly admission: Admission
+  readonly upstreams: Upstreams
   /** How dedup finds the run behind a key. */
   readonly linkedRuns: LinkedRuns
   readonly #options: GatewayOptions
-  readonly #ownsDatabase: boolean
   readonly #startup: Hook[] = []
   readonly #shutdown: Hook[] = []
   #started: Promise<void> | undefined
+  /** The longest body that any route takes: what the listener lets in. */
+  #maxBodyBytes: number
 
-  constructor(options: GatewayOptions, database: Database, ownsDatabase: boolean) {
+  constructor(options: GatewayOptions, engine: Engine) {
     super()
     const {
       title = 'Durable Gateway',
@@ -99,25 +107,30 @@ export class Gateway extends Hono<GatewayEnv> {
       gracefulShutdownMs = 30_000,
       drainDelayMs = 5_000,
       leaseMs = 15_000,
+      trustedProxies,
+      viaName,
       metrics: { enabled = true, namespace = 'gw' } = {},
       logger,
       secret,
       failpoint,
     } = options
     this.#options = options
-    this.#ownsDatabase = ownsDatabase
     this.title = title
     this.description = description
-    this.database = database
+    this.engine = engine
     this.admission = new Admission(maxConcurrentRequests)
+    this.upstreams = new Upstreams({
+      ...(trustedProxies === undefined ? {} : { trustedProxies }),
+      ...(viaName === undefined ? {} : { viaName }),
+    })
     this.metrics = enabled ? new Metrics(namespace) : undefined
     const count = ({ type }: { readonly type: string }) => this.metrics?.count(type)
 
-    this.events = options.events ?? new EventStore({ store: sqliteEventStore({ db: database }) })
+    this.events = options.events ?? new EventStore({ store: engine.eventLog() })
     this.idempotency =
       options.deduplicator ??
       new RequestDeduplicator({
-        store: sqliteDedupStore({ db: database }),
+        store: engine.dedupStore(),
         windowMs: idempotencyWindowMs,
         crypto: nodeCrypto,
         onTransition: count,
@@ -126,7 +139,7 @@ export class Gateway extends Hono<GatewayEnv> {
     this.checkpoints =
       options.checkpoints ??
       new CheckpointManager({
-        store: sqliteCheckpointStore({ db: database }),
+        store: engine.checkpointStore(),
         nodeId,
         leaseMs,
         maxBodyBytes,
@@ -148,6 +161,7 @@ export class Gateway extends Hono<GatewayEnv> {
       gracefulShutdownMs,
       drainDelayMs,
     }
+    this.#maxBodyBytes = maxBodyBytes
     this.linkedRuns = {
       lookup: async (runId) => {
         const run = await this.checkpoints.get(runId)
@@ -168,7 +182,7 @@ export class Gateway extends Hono<GatewayEnv> {
               requestId: c.get('requestId'),
               method: c.req.method,
               path: c.req.path,
-              status: c.res.status,
+              status: c.get('sentStatus') ?? c.res.status,
               durationMs: Math.round(durationMs * 10) / 10,
             })),
       }),
@@ -183,6 +197,15 @@ export class Gateway extends Hono<GatewayEnv> {
     if (this.metrics !== undefined) registerGauges(this.metrics, this)
   }
 
+  /** The embedded database, for tables of your own. Throws `no_embedded_database` where the gateway runs on another engine. */
+  get database(): Database {
+    if (this.engine.kind === 'sqlite') return (this.engine as EmbeddedEngine).database
+    throw new GatewayError(
+      'no_embedded_database',
+      'This gateway keeps its state in PostgreSQL and has no embedded database',
+    )
+  }
+
   /** Who is asking, as the `principal` option says; `anonymous` where it says nothing. Read once a request. */
   principalOf(c: Context): string {
     const known: unknown = c.get('principal')
@@ -194,7 +217,21 @@ export class Gateway extends Hono<GatewayEnv> {
 
   /** Makes a route durable: its request is recorded before the handler runs, and it finishes after a crash. */
   durable(options: DurableRouteOptions): MiddlewareHandler<DurableEnv> {
+    this.#maxBodyBytes = Math.max(this.#maxBodyBytes, options.maxBodyBytes ?? 0)
     return durableWay(this, options)
+  }
+
+  /** Names a service behind the gateway, for `proxy` routes. */
+  upstream(name: string, options: UpstreamOptions): this {
+    this.upstreams.add(name, options)
+    return this
+  }
+
+  /** Passes requests for `path` on to an upstream. */
+  proxy(path: string, options: ProxyRouteOptions): this {
+    this.#maxBodyBytes = Math.max(this.#maxBodyBytes, options.maxBodyBytes ?? 0)
+    proxyRoute(this, path, options)
+    return this
   }
 
   /** Gives a route that is not durable idempotency keys. */
@@ -266,6 +303,7 @@ export class Gateway extends Hono<GatewayEnv> {
         host,
         port,
         option: '`port` or PORT',
+        maxBodyBytes: () => this.#maxBodyBytes,
         closing,
       })
       listeners.push(main)
@@ -277,6 +315,7 @@ export class Gateway extends Hono<GatewayEnv> {
             host: adminHost,
             port: adminPort,
             option: '`admin.port` or GW_ADMIN_PORT',
+            maxBodyBytes: () => this.#maxBodyBytes,
             closing,
           }),
         )
@@ -328,12 +367,13 @@ export class Gateway extends Hono<GatewayEnv> {
     for (const hook of this.#shutdown) await hook()
     await this.idempotency.stop()
     await this.events.stop()
-    if (this.#ownsDatabase) await this.database.close()
+    await this.upstreams.close()
+    await this.engine.close()
   }
 
   #freshAdminToken(): string {
     const token = randomBytes(24).toString('base64url')
-    writeFileSync(join(this.database.directory, 'admin-token'), `${token}\n`, { mode: 0o600 })
+    writeFileSync(join(this.engine.directory, 'admin-token'), `${token}\n`, { mode: 0o600 })
     return token
   }
 }
@@ -344,11 +384,11 @@ export class Gateway extends Hono<GatewayEnv> {
  */
 export async function createGateway(options: GatewayOptions = {}): Promise<Gateway> {
   checkOptions(options)
-  const database = options.database ?? (await openDatabase({ directory: options.dataDir ?? './data' }))
+  const engine = await embeddedEngine({ directory: options.dataDir ?? './data', database: options.database })
   try {
-    return new Gateway(options, database, options.database === undefined)
+    return new Gateway(options, engine)
   } catch (error) {
-    if (options.database === undefined) await database.close()
+    await engine.close()
     throw error
   }
 }
@@ -380,6 +420,6 @@ function isLoopback(host: string): boolean {
 
 function registerGauges(metrics: Metrics, gateway: Gateway): void {
   metrics.gauge('http_server_active_requests', 'Requests under way.', () => gateway.admission.inFlight)
-  metrics.gauge('storage_pending_writes', 'Writes that wait for a commit.', () => gateway.database.health.pendingWrites)
-  metrics.gauge('storage_commits', 'Commits since the start.', () => gateway.database.health.commits)
+  metrics.gauge('storage_pending_writes', 'Writes that wait for a commit.', () => gateway.engine.health.pendingWrites)
+  metrics.gauge('storage_commits', 'Commits since the start.', () => gateway.engine.health.commits)
 }

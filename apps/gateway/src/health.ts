@@ -11,7 +11,7 @@ export function healthRoutes(gateway: Gateway): Hono {
   app.get('/live', (c) => c.json({ status: 'live' }))
   app.get('/ready', (c) => {
     const { phase } = gateway.admission
-    const storage = gateway.database.health.state
+    const storage = gateway.engine.health.state
     const ready = phase === 'ready' && storage === 'open'
     return c.json({ status: ready ? 'ready' : 'not_ready', phase, storage }, ready ? 200 : 503)
   })
@@ -20,7 +20,7 @@ export function healthRoutes(gateway: Gateway): Hono {
 
 /** `GET /health`: each component by name and state. */
 export function healthOf(gateway: Gateway) {
-  const { state } = gateway.database.health
+  const { state } = gateway.engine.health
   const { phase } = gateway.admission
   return {
     status: state === 'open' && (phase === 'ready' || phase === 'starting') ? 'ok' : 'unavailable',

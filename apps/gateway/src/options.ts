@@ -51,6 +51,10 @@ export interface GatewayOptions {
   /** How long after SIGTERM connections are still accepted, so that load balancers notice: 5 s. */
   readonly drainDelayMs?: number
   readonly leaseMs?: number
+  /** Addresses or networks of proxies in front whose word on the client is believed: none by default. */
+  readonly trustedProxies?: readonly string[]
+  /** This gateway's name in `Via`: `gw`. A request that bears it already is a loop. */
+  readonly viaName?: string
   readonly metrics?: { readonly enabled?: boolean; readonly namespace?: string }
   /** One line a request; none by default. */
   readonly logger?: Logger
@@ -100,6 +104,11 @@ const schema = z.strictObject({
   gracefulShutdownMs: period.optional(),
   drainDelayMs: period.optional(),
   leaseMs: z.number().gt(0).optional(),
+  trustedProxies: z.array(z.string()).optional(),
+  viaName: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,64}$/)
+    .optional(),
   metrics: z
     .strictObject({
       enabled: z.boolean().optional(),

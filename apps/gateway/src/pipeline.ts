@@ -51,7 +51,7 @@ export function requestWay({ admission, metrics, log }: RequestWayParts): Middle
       metrics.observe({
         method: c.req.method,
         route: route === '/*' || route === '*' ? 'unmatched' : route,
-        status: c.res.status,
+        status: c.get('sentStatus') ?? c.res.status,
         durationSeconds: durationMs / 1_000,
       })
     }

@@ -130,7 +130,7 @@ export type StoreNews =
  * 3. Of any number of claims at once, each run goes to one, with a fence one higher; a claim that lost leaves no trace.
  * 4. `claim` takes runs that are queued, that wait and are due, and that run under an owner whose lease has run out by the store's
  *    clock (or any other owner, `alone`), oldest first, at most `limit`; of the operations named, or with a cancellation asked for.
- *    It takes none that is parked, finished, not yet due or held by a living owner. Only a run that was running counts a recovery.
+ *    It takes none that is parked, finished, not yet due or held by a living owner. Only a run that ran under another owner counts a recovery.
  * 5. A run finishes once. Its outcome is what the winner wrote, to the byte. It does not complete once cancellation was asked for
  *    (`cancel_requested`).
  * 6. Steps come back in the order they were kept, values to the character or byte; with statements, the answer is the rows each changed.

@@ -84,7 +84,7 @@ export function claimed(run: RunRecord, { owner, now }: Pick<Claim, 'owner' | 'n
     status: 'running',
     owner,
     fence: run.fence + 1,
-    recoveries: run.recoveries + (run.status === 'running' ? 1 : 0),
+    recoveries: run.recoveries + (run.status === 'running' && run.owner !== owner ? 1 : 0),
     wakeAt: undefined,
     updatedAt: now,
   })

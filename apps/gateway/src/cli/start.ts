@@ -47,7 +47,7 @@ export async function start(flags: StartFlags): Promise<void> {
 }
 
 async function serve(gateway: Gateway, host: string, port: number, tryingOut: boolean): Promise<void> {
-  gateway.database.onFailed((cause) => {
+  gateway.engine.onFailed((cause) => {
     console.error(`The storage has failed: ${cause instanceof Error ? cause.message : String(cause)}`)
     process.exit(74)
   })

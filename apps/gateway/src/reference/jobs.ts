@@ -4,6 +4,7 @@ import { z } from 'zod'
 import type { Gateway } from '../gateway.ts'
 import type { EffectLog } from './effect-log.ts'
 import { checkedJson } from './input.ts'
+import type { ReferenceTables } from './tables.ts'
 
 const job = z.object({
   type: z.string().min(1).max(100).default('report'),
@@ -12,21 +13,11 @@ const job = z.object({
   item_ms: z.number().min(0).max(60_000).default(0),
 })
 
-interface WorkRow {
-  readonly run: string
-  readonly item: number
-  readonly attempt: number
-}
-
-/** The table of finished items. Nothing in it would refuse a second row for an item. */
-export const workSchema = `CREATE TABLE work (run TEXT NOT NULL, item INTEGER NOT NULL, attempt INTEGER NOT NULL);
-CREATE INDEX work_run ON work (run);`
-
 /**
  * `POST /api/long-running-process`: the guide's three stages. Each item is one transaction, so that its row and the step's
  * result are there together or not at all; the effect log counts how often an item's function really ran.
  */
-export function jobRoutes(gateway: Gateway, effects: EffectLog): void {
+export function jobRoutes(gateway: Gateway, tables: ReferenceTables, effects: EffectLog): void {
   gateway.post(
     '/api/long-running-process',
     checkedJson(job),
@@ -40,32 +31,26 @@ export function jobRoutes(gateway: Gateway, effects: EffectLog): void {
 
       await run.update({ stage: 'processing', progress: 0.5 })
       for (let item = 0; item < input.items; item++) {
-        await run.transaction('item', async () => {
+        await tables.insertOnce(run, 'item', 'work', async () => {
           if (input.item_ms > 0) await delay(input.item_ms, undefined, { signal: run.signal })
           effects.append({ run: run.id, item, attempt: run.attempt })
-          return [['INSERT INTO work (run, item, attempt) VALUES (?, ?, ?)', [run.id, item, run.attempt]]]
+          return { run: run.id, item, attempt: run.attempt }
         })
         if ((item + 1) % 10 === 0) await run.update({ progress: 0.5 + (0.4 * (item + 1)) / input.items })
       }
 
       await run.update({ stage: 'finalization', progress: 0.9 })
-      const result = await run.step('finalise', () => {
-        const items = gateway.database.reader.all<{ item: number }>(
-          'SELECT item FROM work WHERE run = ? ORDER BY item',
-          run.id,
-        )
+      const result = await run.step('finalise', async () => {
+        const items = await tables.select('work', { run: run.id }, { limit: 100_000 })
         return { processed: items.length, checksum: digest(`${seed}:${items.map(({ item }) => item).join(',')}`) }
       })
       return c.json({ success: true, result })
     },
   )
 
-  gateway.get('/api/work/:run', (c) => {
+  gateway.get('/api/work/:run', async (c) => {
     const run = c.req.param('run')
-    const rows = gateway.database.reader.all<WorkRow>(
-      'SELECT run, item, attempt FROM work WHERE run = ? ORDER BY item',
-      run,
-    )
+    const rows = await tables.select('work', { run }, { limit: 100_000 })
     return c.json({ run, count: rows.length, rows })
   })
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Gateway } from '../gateway.ts'
 import { checkedJson } from './input.ts'
+import type { ReferenceTables } from './tables.ts'
 
 const order = z.object({
   customer_id: z.string().min(1).max(100).optional(),
@@ -17,13 +18,8 @@ const order = z.object({
   total: z.number().min(0).optional(),
 })
 
-/** The table of orders, with nothing that would hide a second one. */
-export const orderSchema = `CREATE TABLE orders (
-  order_id TEXT NOT NULL, customer_id TEXT NOT NULL, status TEXT NOT NULL, amount REAL NOT NULL, created_at TEXT NOT NULL);
-CREATE INDEX orders_created ON orders (created_at); CREATE INDEX orders_customer ON orders (customer_id);`
-
 /** `POST /api/order` needs an `Idempotency-Key` and writes one order. */
-export function orderRoutes(gateway: Gateway): void {
+export function orderRoutes(gateway: Gateway, tables: ReferenceTables): void {
   gateway.post(
     '/api/order',
     checkedJson(order),
@@ -38,18 +34,13 @@ export function orderRoutes(gateway: Gateway): void {
         total: Math.round(total * 100) / 100,
         createdAt: new Date().toISOString(),
       }))
-      await run.transaction('place', [
-        [
-          'INSERT INTO orders VALUES (?, ?, ?, ?, ?)',
-          [
-            placed.orderId,
-            input.customer_id ?? run.principal ?? 'anonymous',
-            placed.status,
-            placed.total,
-            placed.createdAt,
-          ],
-        ],
-      ])
+      await tables.insertOnce(run, 'place', 'orders', () => ({
+        order_id: placed.orderId,
+        customer_id: input.customer_id ?? run.principal ?? 'anonymous',
+        status: placed.status,
+        amount: placed.total,
+        created_at: placed.createdAt,
+      }))
       return c.json(
         { order_id: placed.orderId, status: placed.status, total: placed.total, created_at: placed.createdAt },
         201,

@@ -1,22 +1,18 @@
 import { z } from 'zod'
 import type { Gateway } from '../gateway.ts'
 import { checkedJson } from './input.ts'
-import { procedure } from './procedures.ts'
+import type { ReferenceTables } from './tables.ts'
 
 const operation = z.object({ type: z.string().regex(/^[A-Za-z][A-Za-z0-9_.-]{0,99}$/), fail: z.boolean().optional() })
-
-/** What was done, by whom and when. */
-export const operationSchema = `CREATE TABLE operations (id TEXT PRIMARY KEY, type TEXT NOT NULL, principal TEXT NOT NULL, performed_at TEXT NOT NULL);
-CREATE INDEX operations_type ON operations (type);`
 
 /**
  * `POST /api/sensitive-operation` leaves the guide's four audit events, each durable before the next thing happens. The
  * parameters themselves and stack traces stay out of the trail. `"fail": true` makes the operation fail, to see that event.
  */
-export function sensitiveRoutes(gateway: Gateway): void {
+export function sensitiveRoutes(gateway: Gateway, tables: ReferenceTables): void {
   gateway.post('/api/sensitive-operation', checkedJson(operation), async (c) => {
     const body = await c.req.json<z.infer<typeof operation>>()
-    const { events, database } = gateway
+    const { events } = gateway
     const actor = gateway.principalOf(c)
     const about = { actor, requestId: c.var.requestId }
     const began = performance.now()
@@ -38,10 +34,13 @@ export function sensitiveRoutes(gateway: Gateway): void {
     )
     try {
       if (body.fail === true) throw new Error('The operation was asked to fail')
-      const performed = await database.write<number>({
-        procedure: procedure('recordOperation'),
-        args: { id: crypto.randomUUID(), type: body.type, principal: actor, performedAt: new Date().toISOString() },
+      await tables.insert('operations', {
+        id: crypto.randomUUID(),
+        type: body.type,
+        principal: actor,
+        performed_at: new Date().toISOString(),
       })
+      const performed = await tables.count('operations', { type: body.type })
       await events.append(
         'operation_completed',
         {

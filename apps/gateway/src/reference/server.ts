@@ -5,10 +5,11 @@ import { createGateway, type Gateway } from '../gateway.ts'
 import type { GatewayOptions } from '../options.ts'
 import { problem } from '../problem.ts'
 import { fileEffectLog } from './effect-log.ts'
-import { jobRoutes, workSchema } from './jobs.ts'
-import { orderRoutes, orderSchema } from './orders.ts'
-import { paymentRoutes, paymentSchema } from './payments.ts'
-import { operationSchema, sensitiveRoutes } from './sensitive.ts'
+import { jobRoutes } from './jobs.ts'
+import { orderRoutes } from './orders.ts'
+import { paymentRoutes } from './payments.ts'
+import { sensitiveRoutes } from './sensitive.ts'
+import { referenceTables } from './tables.ts'
 
 /** A principal and the token that proves it. */
 export interface ApiToken {
@@ -21,8 +22,9 @@ export async function createReferenceServer(options: GatewayOptions, tokens: rea
   const principalOf = (c: Context) =>
     tokens.length === 0 ? c.req.header('x-user-id') : principalByToken(tokens, bearerOf(c.req.header('authorization')))
   const gateway = await createGateway({ title: 'Reference gateway', ...options, principal: principalOf })
+  const tables = referenceTables(gateway.engine)
   try {
-    await gateway.database.migrate('reference', [paymentSchema, orderSchema, workSchema, operationSchema])
+    await tables.migrate()
   } catch (error) {
     await gateway.close()
     throw error
@@ -39,10 +41,10 @@ export async function createReferenceServer(options: GatewayOptions, tokens: rea
       })
     }
   }
-  paymentRoutes(gateway)
-  orderRoutes(gateway)
-  jobRoutes(gateway, fileEffectLog(join(gateway.database.directory, 'effects.log')))
-  sensitiveRoutes(gateway)
+  paymentRoutes(gateway, tables)
+  orderRoutes(gateway, tables)
+  jobRoutes(gateway, tables, fileEffectLog(join(gateway.engine.directory, 'effects.log')))
+  sensitiveRoutes(gateway, tables)
   return gateway
 }
 

@@ -1,0 +1,71 @@
+import { mkdirSync } from 'node:fs'
+import { resolve } from 'node:path'
+import type { CheckpointStore } from '@gw/checkpoint'
+import { sqliteCheckpointStore } from '@gw/checkpoint/sqlite'
+import type { DedupStore } from '@gw/dedup'
+import { sqliteDedupStore } from '@gw/dedup/sqlite'
+import type { EventLog } from '@gw/events'
+import { sqliteEventStore } from '@gw/events/sqlite'
+import { type Database, openDatabase } from '@gw/sqlite'
+
+/** How the engine is, for health and metrics. */
+export interface EngineHealth {
+  readonly state: 'open' | 'unavailable' | 'failed' | 'closed'
+  readonly reason?: string
+  readonly pendingWrites: number
+  readonly commits: number
+}
+
+/** Where runs, keys and events are kept. Stores on one database commit together. */
+export interface Engine {
+  readonly kind: 'sqlite' | 'postgres'
+  /** Where this process keeps files of its own: the admin token, logs of effects. */
+  readonly directory: string
+  readonly health: EngineHealth
+  checkpointStore(): CheckpointStore
+  dedupStore(): DedupStore
+  eventLog(): EventLog
+  /** Calls `listener` once when the engine is lost for good, so that this process should end. */
+  onFailed(listener: (cause: unknown) => void): void
+  /** Closes what the engine itself opened. */
+  close(): Promise<void>
+}
+
+/** An engine on one SQLite file. */
+export interface EmbeddedEngine extends Engine {
+  readonly kind: 'sqlite'
+  readonly database: Database
+}
+
+/** The embedded engine, on a database that is given or on one opened in `directory`, which it then closes. */
+export async function embeddedEngine({
+  directory,
+  database,
+}: {
+  readonly directory: string
+  readonly database: Database | undefined
+}): Promise<EmbeddedEngine> {
+  const db = database ?? (await openDatabase({ directory }))
+  return {
+    kind: 'sqlite',
+    database: db,
+    directory: db.directory,
+    get health() {
+      return db.health
+    },
+    checkpointStore: () => sqliteCheckpointStore({ db }),
+    dedupStore: () => sqliteDedupStore({ db }),
+    eventLog: () => sqliteEventStore({ db }),
+    onFailed: (listener) => db.onFailed(listener),
+    close: async () => {
+      if (database === undefined) await db.close()
+    },
+  }
+}
+
+/** The directory for files of this process, made with mode 0700 where it is absent. */
+export function ownDirectory(directory: string): string {
+  const path = resolve(directory)
+  mkdirSync(path, { recursive: true, mode: 0o700 })
+  return path
+}

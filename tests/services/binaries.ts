@@ -1,0 +1,37 @@
+import { accessSync, constants, readdirSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+const sbin = ['/usr/local/sbin', '/usr/sbin', '/sbin']
+
+/** The path of a program, looked for in PATH and where Debian puts the ones for administrators. */
+export function findProgram(name: string): string | undefined {
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter).filter(Boolean), ...sbin]
+  return folders.map((folder) => join(folder, name)).find(isExecutable)
+}
+
+/** The folder of PostgreSQL's programs: the newest that Debian's packages installed, else the one PATH leads to. */
+export function findPostgresPrograms(): string | undefined {
+  const newest = versions('/usr/lib/postgresql')
+    .map((version) => `/usr/lib/postgresql/${version}/bin`)
+    .find((folder) => isExecutable(join(folder, 'initdb')))
+  return newest ?? findProgram('initdb')?.replace(/\/initdb$/, '')
+}
+
+function versions(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+      .filter((name) => /^\d+$/.test(name))
+      .sort((a, b) => Number(b) - Number(a))
+  } catch {
+    return []
+  }
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
