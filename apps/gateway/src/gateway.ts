@@ -4,6 +4,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { CircuitBreaker, type CircuitBreakerOptions } from '@gw/breaker'
 import { CheckpointManager, type DurableOptions, type Run } from '@gw/checkpoint'
+import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
 import { nodeCrypto } from '@gw/dedup/node'
 import { EventStore } from '@gw/events'
@@ -14,7 +15,7 @@ import { Admission } from './admission.ts'
 import { AuditQueue } from './audit-queue.ts'
 import { GatewayBreakers } from './breakers.ts'
 import { commitHooks } from './commit-hooks.ts'
-import { type EmbeddedEngine, type Engine, embeddedEngine } from './engine.ts'
+import { type EmbeddedEngine, type Engine, openEngine } from './engine.ts'
 import { errorResponse } from './error-response.ts'
 import { GatewayError } from './errors.ts'
 import { healthOf, healthRoutes } from './health.ts'
@@ -65,6 +66,7 @@ export interface RunningGateway {
 
 /** What the gateway decided from its options, for the parts that ask. */
 export interface GatewaySettings {
+  /** Whether routes take idempotency keys where they do not say. */
   readonly deduplicate: boolean
   /** Whether key, run and event commit in one transaction. */
   readonly sharedCommit: boolean
@@ -108,7 +110,9 @@ export class Gateway extends Hono<GatewayEnv> {
       description = '',
       dataDir = './data',
       nodeId = hostname().replaceAll(/[^A-Za-z0-9._:-]/g, '-') || 'node',
-      deduplicate = true,
+      serverType = 'durable',
+      persistRequests = true,
+      deduplicate = serverType === 'durable',
       idempotencyWindowMs = 3_600_000,
       maxWorkers = 1_000,
       maxConcurrentRequests = 10_000,
@@ -146,6 +150,8 @@ export class Gateway extends Hono<GatewayEnv> {
         { subject: name, ...(actor === undefined ? {} : { actor }) },
       )
     })
+    for (const [name, breaker] of Object.entries(options.breakers ?? {})) this.breakers.add(name, breaker)
+    for (const pool of options.pools ?? []) this.pools.add(pool)
     this.idempotency =
       options.deduplicator ??
       new RequestDeduplicator({
@@ -158,7 +164,7 @@ export class Gateway extends Hono<GatewayEnv> {
     this.checkpoints =
       options.checkpoints ??
       new CheckpointManager({
-        store: engine.checkpointStore(),
+        store: persistRequests ? engine.checkpointStore() : memoryCheckpointStore(),
         nodeId,
         leaseMs,
         maxBodyBytes,
@@ -172,7 +178,12 @@ export class Gateway extends Hono<GatewayEnv> {
     const keysShareRuns = this.idempotency.keyStore.database === runs
     const eventsShareRuns = this.events.store.database === runs
     this.checkpoints.join(
-      commitHooks({ idempotency: this.idempotency, events: this.events, keysShareRuns, eventsShareRuns }),
+      commitHooks({
+        idempotency: this.idempotency,
+        events: serverType === 'durable' ? this.events : undefined,
+        keysShareRuns,
+        eventsShareRuns,
+      }),
     )
     this.settings = {
       deduplicate,
@@ -417,7 +428,7 @@ export class Gateway extends Hono<GatewayEnv> {
  */
 export async function createGateway(options: GatewayOptions = {}): Promise<Gateway> {
   checkOptions(options)
-  const engine = await embeddedEngine({ directory: options.dataDir ?? './data', database: options.database })
+  const engine = await openEngine(options)
   try {
     return new Gateway(options, engine)
   } catch (error) {
