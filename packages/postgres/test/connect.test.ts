@@ -96,7 +96,10 @@ describe('connectPostgres', () => {
     const sql = connectPostgres(url, { maxConnections: 2, applicationName: 'mine' })
     open.push(() => sql.end())
     const rows = await Promise.all(
-      Array.from({ length: 10 }, () => sql`select current_setting('application_name') as name, pg_backend_pid() as pid`),
+      Array.from(
+        { length: 10 },
+        () => sql`select current_setting('application_name') as name, pg_backend_pid() as pid`,
+      ),
     )
     expect(rows[0]?.[0]?.['name']).toBe('mine')
     expect(new Set(rows.map(([row]) => row?.['pid'])).size).toBeLessThanOrEqual(2)
