@@ -75,7 +75,7 @@ async function keyed(c: Context, next: Next, route: Route, key: string | undefin
     if (decided.kind === 'answer') return decided.answer
     if (decided.kind === 'store_down') return await storeDown(c, next, route, decided.error)
     const { claim } = decided
-    if (route.join === true) return await joined(c, next, route, identity, new KeyHold(claim))
+    if (route.join === true) return await joined(c, next, route, identity, new KeyHold(claim, route.deduplicator))
     await execute(c, next, route, { claim, byFingerprint: key === undefined, digest })
     return
   } finally {
