@@ -2,6 +2,8 @@ import type { Connection, Database, Procedures } from '@gw/sqlite'
 import { type KeptSecret, newSecret, secretFrom } from '../secret.ts'
 import type { ClaimAnswer, DedupStore, KeyLink, KeyListener, KeyRecord, NewClaim, StoredResponse } from '../store.ts'
 
+export { type JournalDatabase, sqliteCompletionJournal } from './sqlite-journal.ts'
+
 /** What a SQLite store is made on. */
 export interface SqliteDedupStoreOptions {
   /** An open database of `@gw/sqlite`; whoever opened it closes it. */
