@@ -19,6 +19,8 @@ export class Claim implements PendingClaim, Held {
   readonly leaseMs: number
   committed = false
   settled = false
+  /** Whether its answer was put into a unit of the handler's own. */
+  answered = false
   lost = false
   fence = 0
   renewedAt = 0

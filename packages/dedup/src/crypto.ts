@@ -77,6 +77,13 @@ export function hexOf(bytes: Uint8Array): string {
   return text
 }
 
+/** The bytes that a text in hex stands for. */
+export function bytesOf(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length >> 1)
+  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(i * 2, i * 2 + 2), 16)
+  return bytes
+}
+
 /** Chunks in one piece. */
 export function joined(chunks: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   if (chunks.length === 1) return plainBytes(chunks[0]!)

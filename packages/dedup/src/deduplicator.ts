@@ -139,6 +139,11 @@ export class RequestDeduplicator {
     this.#ready = true
   }
 
+  /** Whether it has started. */
+  get ready(): boolean {
+    return this.#ready
+  }
+
   /** Ends timers and subscriptions. What is under way can still be settled. */
   async stop(): Promise<void> {
     await this.#started?.catch(() => {})
@@ -290,6 +295,17 @@ export class RequestDeduplicator {
       if (result === 'ok') this.tell('completed', link.key)
       this.#waiters.notify(link.key)
     })
+  }
+
+  /** Adds the answer of a held claim to a unit of somebody's own, who commits it: with other rows in one transaction, say. */
+  async answerIn(unit: Unit, claim: Claim, response: Response | StoredResponse): Promise<void> {
+    const stored = response instanceof Response ? await storedOf(response) : response
+    const sealed = await this.#sealed(claim.key, stored)
+    unit.add(this.keyStore.complete(linkOf(claim), sealed, undefined), (settlement) => {
+      if (settlement === 'stale') claim.lose()
+      this.tell(settlement === 'ok' ? 'completed' : 'superseded', claim.key, claim.fence)
+    })
+    claim.answered = true
   }
 
   /** Settles a key. Resolves to `stale` when the claim is no longer its own. Rejects when the store cannot say. */

@@ -22,7 +22,7 @@ export interface Execution {
 export async function execute(c: Context, next: Next, route: Route, execution: Execution): Promise<void> {
   const { deduplicator, latency } = route
   const { claim, digest } = execution
-  const hold = new KeyHold(claim)
+  const hold = new KeyHold(claim, deduplicator)
   c.set('idempotency', hold)
   const began = deduplicator.monotonic()
   try {
@@ -49,12 +49,22 @@ export async function execute(c: Context, next: Next, route: Route, execution: E
     else deduplicator.abandon(claim)
     return
   }
+  if (claim.answered) {
+    await answeredByHandler(c, route, claim)
+    return
+  }
   if (!isKept(ending, route.record, route.onServerError)) {
     await deduplicator.letGo(claim)
     mark(c, 'released')
     return
   }
   await keep(c, route, execution)
+}
+
+/** A handler's own transaction has the answer, if it was committed; a key that is still under way afterwards is freed. */
+async function answeredByHandler(c: Context, { deduplicator }: Route, claim: Claim): Promise<void> {
+  await deduplicator.letGo(claim)
+  mark(c, claim.lost ? 'superseded' : c.error === undefined && c.res.status < 500 ? 'stored' : 'released')
 }
 
 async function keep(c: Context, route: Route, { claim, byFingerprint }: Execution): Promise<void> {

@@ -64,6 +64,8 @@ async function identityOf(
 ): Promise<RequestIdentity> {
   const { deduplicator, windowMs, leaseMs, vary } = route
   const { method } = c.req
+  // A store that cannot be opened fails here, once, and not in each of the digests below.
+  if (!deduplicator.ready) await deduplicator.start()
   const principal = route.scope === 'global' ? '' : (route.principal?.(c) ?? 'anonymous')
   const tenant = route.tenant?.(c) ?? ''
   const described = [method, rawTarget(c.req.url), media]

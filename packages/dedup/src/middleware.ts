@@ -1,4 +1,5 @@
 import type { Context, MiddlewareHandler, Next } from 'hono'
+import type { BlankInput } from 'hono/types'
 import type { CompletedRecord } from './answer-cache.ts'
 import type { Claim } from './claim.ts'
 import type { Decision, RequestIdentity } from './deduplicator.ts'
@@ -19,9 +20,7 @@ import type { KeyRecord } from './store.ts'
  * Runs a request with an `Idempotency-Key` once and answers every repeat with the first answer
  * (draft-ietf-httpapi-idempotency-key-header-07). Stands after your authentication, and before what counts against a rate limit.
  */
-export function dedup(
-  options: DedupOptions,
-): MiddlewareHandler<DedupEnv, string, Record<string, never>, DedupProblemResponse> {
+export function dedup(options: DedupOptions): MiddlewareHandler<DedupEnv, string, BlankInput, DedupProblemResponse> {
   const route = routeOf(options)
   const methods: readonly string[] = route.methods
   const dedup = async (c: Context, next: Next): Promise<Response | undefined> => {
@@ -42,7 +41,7 @@ export function dedup(
     return keyed(c, next, route, parsed.key)
   }
   // What it answers by itself is typed; what the handlers after it answer is typed by them.
-  return dedup as MiddlewareHandler<DedupEnv, string, Record<string, never>, DedupProblemResponse>
+  return dedup as MiddlewareHandler<DedupEnv, string, BlankInput, DedupProblemResponse>
 }
 
 async function unkeyed(c: Context, next: Next, route: Route): Promise<Response | undefined> {
@@ -75,7 +74,7 @@ async function keyed(c: Context, next: Next, route: Route, key: string | undefin
     if (decided.kind === 'answer') return decided.answer
     if (decided.kind === 'store_down') return await storeDown(c, next, route, decided.error)
     const { claim } = decided
-    if (route.join === true) return await joined(c, next, route, identity, new KeyHold(claim))
+    if (route.join === true) return await joined(c, next, route, identity, new KeyHold(claim, route.deduplicator))
     await execute(c, next, route, { claim, byFingerprint: key === undefined, digest })
     return
   } finally {

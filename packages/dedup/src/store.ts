@@ -77,13 +77,16 @@ export interface KeyListener {
  * 7. A completed answer comes back to the byte, until its window, counted from completion by the store's own clock, is over.
  * 8. `erase` removes what is completed or lapsed of one principal, and nothing that is under way.
  * 9. `sweep` removes only what a claim could take without `replaces`.
- * 10. A unit is all or nothing: a refused claim takes the unit's other writes with it.
+ * 10. A unit is all or nothing: a refused claim takes the unit's other writes with it. Where units are not `joinable`, a second write
+ *     is refused when it is added.
  */
 export interface DedupStore {
   /** Whether answers survive the process. */
   readonly durable: boolean
   /** Whether other processes see the same keys. */
   readonly shared: boolean
+  /** Whether a unit may carry more than one write. */
+  readonly joinable: boolean
   /** What it writes to: stores with the same `database` can share a unit. */
   readonly database: unknown
   /** Makes what is missing. Called before anything else; safe to call again and concurrently. */

@@ -1,4 +1,5 @@
 import { DedupError, onlyKnown, onlyPositive } from '../errors.ts'
+import { type KeptSecret, newSecret, secretFrom } from '../secret.ts'
 import type { ClaimAnswer, DedupStore, KeyLink, KeyListener, KeyRecord, NewClaim, StoredResponse } from '../store.ts'
 import type { Durability, Unit, Write } from '../unit.ts'
 
@@ -52,7 +53,7 @@ export function memoryDedupStore(options: MemoryDedupStoreOptions = {}): DedupSt
   const listeners = new Set<KeyListener>()
   let bytes = 0
   let lastFence = 0
-  let secret: Uint8Array | undefined
+  let secret: Promise<KeptSecret> | undefined
 
   const isOver = (entry: Entry, at: number) =>
     entry.response === undefined
@@ -197,13 +198,12 @@ export function memoryDedupStore(options: MemoryDedupStoreOptions = {}): DedupSt
   const store: DedupStore = {
     durable: false,
     shared: false,
+    joinable: true,
     database: entries,
     async open() {},
     async secret(given) {
-      secret ??= given ?? crypto.getRandomValues(new Uint8Array(32))
-      if (given !== undefined && !(given.length === secret.length && given.every((byte, i) => byte === secret![i])))
-        throw new DedupError('secret_mismatch', 'The secret given is not the one that the stored keys were made with')
-      return secret
+      secret ??= newSecret(given)
+      return secretFrom(await secret, given)
     },
     async tryClaim(claim) {
       const answer = claimNow(claim)

@@ -1,6 +1,8 @@
 import type { Connection, Database, Procedures } from '@gw/sqlite'
-import { DedupError } from '../errors.ts'
+import { type KeptSecret, newSecret, secretFrom } from '../secret.ts'
 import type { ClaimAnswer, DedupStore, KeyLink, KeyListener, KeyRecord, NewClaim, StoredResponse } from '../store.ts'
+
+export { type JournalDatabase, sqliteCompletionJournal } from './sqlite-journal.ts'
 
 /** What a SQLite store is made on. */
 export interface SqliteDedupStoreOptions {
@@ -19,8 +21,7 @@ const migrations = [
   ) WITHOUT ROWID;
   CREATE INDEX gw_key_expiry ON gw_key (expires_at) WHERE expires_at IS NOT NULL;
   CREATE INDEX gw_key_principal ON gw_key (principal_hash);
-  CREATE TABLE gw_secret (secret BLOB NOT NULL);
-  INSERT INTO gw_secret VALUES (randomblob(32));
+  CREATE TABLE gw_secret (made INTEGER NOT NULL, bytes BLOB NOT NULL);
   CREATE TABLE gw_key_opening (opening INTEGER NOT NULL);
   INSERT INTO gw_key_opening VALUES (0);`,
 ]
@@ -182,10 +183,10 @@ export const procedures: Procedures = {
       limit,
     )
   },
-  secret(connection: Connection, { secret }: { secret: Uint8Array }): void {
-    const { n } = connection.get<{ n: number }>('SELECT count(*) AS n FROM gw_key')!
-    if (n > 0) connection.refuse('in_use')
-    connection.run('UPDATE gw_secret SET secret = ?', secret)
+  secret(connection: Connection, { made, bytes }: KeptSecret): KeptSecret {
+    connection.run('INSERT INTO gw_secret SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM gw_secret)', made ? 1 : 0, bytes)
+    const kept = connection.get<{ made: number; bytes: Uint8Array }>('SELECT made, bytes FROM gw_secret')!
+    return { made: kept.made === 1, bytes: kept.bytes }
   },
   open(connection: Connection): number {
     connection.run('UPDATE gw_key_opening SET opening = opening + 1')
@@ -228,6 +229,7 @@ export function sqliteDedupStore({
   return {
     durable: true,
     shared: false,
+    joinable: true,
     database: db,
     async open() {
       await db.migrate('dedup', migrations)
@@ -240,17 +242,7 @@ export function sqliteDedupStore({
       opening = await known.number
     },
     async secret(given) {
-      const { secret } = db.reader.get<{ secret: Uint8Array }>('SELECT secret FROM gw_secret')!
-      if (given === undefined || (given.length === secret.length && given.every((byte, i) => byte === secret[i])))
-        return secret
-      try {
-        await db.write(named('secret', { secret: given }))
-      } catch (cause) {
-        throw new DedupError('secret_mismatch', 'The secret given is not the one that the stored keys were made with', {
-          cause,
-        })
-      }
-      return given
+      return secretFrom(await db.write<KeptSecret>(named('secret', await newSecret(given))), given)
     },
     async tryClaim(claim) {
       const at = clocks()
