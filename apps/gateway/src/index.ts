@@ -9,3 +9,5 @@ export {
   type RunningGateway,
 } from './gateway.ts'
 export type { AdminOptions, Failpoint, GatewayOptions } from './options.ts'
+export type { ProxyRouteOptions } from './proxy/routes.ts'
+export type { UpstreamOptions } from './proxy/upstream.ts'
