@@ -1,4 +1,4 @@
-import { attempt, type CallContext, type RunOptions, unwrap, type Watch } from './attempt.ts'
+import { attempt, type CallContext, judgeTime, type RunOptions, unwrap, type Watch } from './attempt.ts'
 import { cockatiel, Era, type EraOwner, loadCockatiel, Outcome } from './era.ts'
 import { CircuitBreakerOpenError, type Refuser } from './errors.ts'
 import { type BreakerSettings, type CircuitBreakerOptions, settingsOf } from './options.ts'
@@ -124,11 +124,13 @@ export class CircuitBreaker {
    */
   async permit(): Promise<Permit> {
     if (cockatiel() === undefined) await loadCockatiel()
-    if (this.#state === 'CLOSED') return new Permit(this.#closedSlot(), this.#settings.classify)
     const now = this.#settings.now()
-    const slot = this.#admit(now)
+    const slot = this.#state === 'CLOSED' ? this.#closedSlot() : this.#admit(now)
     if (slot === undefined) throw this.#refusal(now)
-    return new Permit(slot, this.#settings.classify)
+    return new Permit(slot, {
+      classify: this.#settings.classify,
+      ended: (verdict) => judgeTime(this.#owner, slot.era, now, verdict),
+    })
   }
 
   /** `OPEN` stays so until a call comes after the wait: see `ready`. */
@@ -275,6 +277,11 @@ export class CircuitBreaker {
     this.#link = link
   }
 
+  /** Whether calls have a time limit, and a context's signal is more than the caller's. */
+  get timesCalls(): boolean {
+    return this.#settings.callTimeoutMs !== undefined
+  }
+
   /** The periods and counts that a cluster goes by. */
   get terms(): { readonly openMs: number; readonly halfOpenMaxCalls: number; readonly rollingWindowMs: number } {
     return this.#settings
@@ -332,7 +339,7 @@ export class CircuitBreaker {
     } catch (error) {
       const outcome = error instanceof Outcome ? error : undefined
       const verdict = outcome === undefined ? this.classify(error) : outcome.verdict
-      await slot.settle(verdict === 'slow' ? 'failure' : verdict, outcome?.threw === true ? outcome.result : undefined)
+      await slot.settle(verdict, outcome?.threw === true ? outcome.result : undefined)
       return unwrap<Result>(error)
     }
   }
@@ -355,7 +362,7 @@ export class CircuitBreaker {
       settle: async (verdict, error) => {
         if (verdict === 'neutral') this.#figures.neutral++
         else if (!era.live) this.#figures.late++
-        else await era.report(verdict === 'ok' ? undefined : new Outcome('failure', true, error))
+        else await era.report(verdict === 'ok' ? undefined : new Outcome(verdict, true, error))
       },
     }
   }
@@ -389,8 +396,9 @@ export class CircuitBreaker {
     return slot
   }
 
-  async #settleTrial(slot: Slot, probe: Probe | undefined, verdict: Verdict, error: unknown): Promise<void> {
+  async #settleTrial(slot: Slot, probe: Probe | undefined, said: Verdict | 'slow', error: unknown): Promise<void> {
     const { era } = slot
+    const verdict = said === 'slow' ? 'failure' : said
     probe?.settle(era.live ? verdict : 'neutral')
     if (!era.live || era.failing || verdict === 'neutral') {
       if (verdict === 'neutral') this.#figures.neutral++

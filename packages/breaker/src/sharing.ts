@@ -58,7 +58,10 @@ const period = rule('a finite number above 0', (value) => typeof value === 'numb
 const callable = rule('a function', (value) => typeof value === 'function')
 const rules: Readonly<Record<keyof ShareBreakersOptions, Rule>> = {
   store: rule('a store', (value) => typeof (value as { exchange?: unknown } | null)?.exchange === 'function'),
-  breakers: rule('an iterable', (value) => typeof (value as Iterable<unknown> | null)?.[Symbol.iterator] === 'function'),
+  breakers: rule(
+    'an iterable',
+    (value) => typeof (value as Iterable<unknown> | null)?.[Symbol.iterator] === 'function',
+  ),
   quorum: rule('a whole number above 0', (value) => Number.isSafeInteger(value) && (value as number) > 0),
   pollMs: period,
   leaseMs: period,
@@ -141,7 +144,8 @@ export function shareBreakers(options: ShareBreakersOptions): BreakerSharing {
         const { generation, state, remainingMs, votes, calls, failures } = known
         breakers[name] = { generation, state, remainingMs, votes, calls, failures }
       }
-      const state: SharingHealth['state'] = !started || exchanges === 0 ? 'idle' : reason === undefined ? 'shared' : 'local'
+      const state: SharingHealth['state'] =
+        !started || exchanges === 0 ? 'idle' : reason === undefined ? 'shared' : 'local'
       return { state, ...(reason === undefined ? {} : { reason }), exchanges, failedExchanges, breakers }
     },
     async start() {

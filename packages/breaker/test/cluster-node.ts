@@ -3,7 +3,7 @@ import { createClient } from 'redis'
 import { CircuitBreaker, shareBreakers } from '../src/index.ts'
 import { redisBreakerStore } from '../src/stores/redis.ts'
 
-const [redisUrl, upstream, node] = process.argv.slice(2) as [string, string, string]
+const [redisUrl, upstream, node, prefix] = process.argv.slice(2) as [string, string, string, string]
 const client = createClient({ url: redisUrl })
 const subscriber = client.duplicate()
 for (const each of [client, subscriber]) each.on('error', () => {})
@@ -14,6 +14,7 @@ const breaker = new CircuitBreaker({
   name: 'upstream',
   failureThreshold: 5,
   openMs: 1_500,
+  maxHalfOpenMs: 60_000,
   halfOpenMaxCalls: 2,
   onTransition: ({ type, reason }) => {
     transitions.push(`${type} ${reason}`)
@@ -21,7 +22,7 @@ const breaker = new CircuitBreaker({
   },
 })
 const sharing = shareBreakers({
-  store: redisBreakerStore({ client, subscriber, prefix: 'test' }),
+  store: redisBreakerStore({ client, subscriber, prefix }),
   breakers: [['upstream', breaker]],
   node,
   pollMs: 200,
