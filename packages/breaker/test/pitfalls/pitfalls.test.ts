@@ -41,7 +41,7 @@ const outcomes: readonly (readonly [letter: string, name: string, bare: unknown,
   ['B9', 'an opening in the future is open for as long', 'BrokenCircuitError', [false, 'CLOSED']],
   ['B7', 'isolation that is restored can never be released', 'IsolatedCircuitError', ['open', 'called']],
   ['B7', 'there is no way to reset it and clear its window', ['Closed', false, 'Open'], ['CLOSED', 1]],
-  ['B2', 'a refusal names nothing and does not say when', [], ['x', 1_000]],
+  ['B2', 'a refusal names nothing and does not say when', ['isBrokenCircuitError'], ['x', 1_000]],
   ['B1', 'its window of failures does not run while nobody calls', 'Open', ['CLOSED', 0]],
 ]
 

@@ -167,7 +167,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'an error that does not count closes half-open, also the abort of a caller': {
     bare: async () => {
       const policy = circuitBreaker(
-        handleWhen((error) => error.message === 'down'),
+        handleWhen((error) => (error as Error).message === 'down'),
         { halfOpenAfter: 0, breaker: new ConsecutiveBreaker(1) },
       )
       await quietly(policy.execute(down))
@@ -177,7 +177,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       return CircuitState[policy.state]
     },
     ours: async () => {
-      const { breaker } = await openedOurs(1, { expectedErrors: [(error: Error) => error.message === 'down'] })
+      const { breaker } = await openedOurs(1, { expectedErrors: [(error: unknown) => (error as Error).message === 'down'] })
       const controller = new AbortController()
       await quietly(
         breaker.run(
