@@ -114,8 +114,7 @@ export class CircuitBreaker {
     }
     const era = this.#era
     if (era === undefined || this.#state !== 'CLOSED') return this.#enter(fn, options)
-    if (options === undefined && !this.#watched) return era.policy.execute(fn as (context: CallContext) => Result)
-    return this.#watch(era, fn, options)
+    return this.#pass(era, fn, options)
   }
 
   /**
@@ -169,6 +168,7 @@ export class CircuitBreaker {
   }
 
   get figures(): BreakerFigures {
+    void this.state
     return { ...this.#figures }
   }
 
@@ -308,10 +308,19 @@ export class CircuitBreaker {
   ): Promise<Result> {
     if (cockatiel() === undefined) return loadCockatiel().then(() => this.#enter(fn, options))
     if (options?.signal?.aborted === true) return this.#abandoned(options.signal)
-    if (this.#state === 'CLOSED') return this.#watch(this.#closedEra(), fn, options)
+    if (this.#state === 'CLOSED') return this.#pass(this.#closedEra(), fn, options)
     const now = this.#settings.now()
     const slot = this.#admit(now)
     return slot === undefined ? this.#refuse(now) : this.#try(slot, fn, options)
+  }
+
+  #pass<Result>(
+    era: Era,
+    fn: (context: CallContext) => Result | PromiseLike<Result>,
+    options: RunOptions<Result> | undefined,
+  ): Promise<Result> {
+    if (options !== undefined || this.#watched) return this.#watch(era, fn, options)
+    return era.policy.execute(fn as (context: CallContext) => Result)
   }
 
   async #watch<Result>(
@@ -399,6 +408,9 @@ export class CircuitBreaker {
   async #settleTrial(slot: Slot, probe: Probe | undefined, said: Verdict | 'slow', error: unknown): Promise<void> {
     const { era } = slot
     const verdict = said === 'slow' ? 'failure' : said
+    const now = this.#settings.now()
+    // It may have hung without anybody looking.
+    if (this.#state === 'HALF_OPEN') this.#watchdog(now)
     probe?.settle(era.live ? verdict : 'neutral')
     if (!era.live || era.failing || verdict === 'neutral') {
       if (verdict === 'neutral') this.#figures.neutral++
@@ -406,7 +418,7 @@ export class CircuitBreaker {
       this.#free(slot)
       return
     }
-    this.#triedAt = this.#settings.now()
+    this.#triedAt = now
     if (verdict === 'ok') {
       this.#figures.successes++
       era.successes++

@@ -27,7 +27,12 @@ function apart(name: string, side: 'bare' | 'ours', deadlineMs: number): Promise
 }
 
 const outcomes: readonly (readonly [letter: string, name: string, bare: unknown, ours: unknown])[] = [
-  ['B3', 'half-open queues callers and lets them loose at once', { trials: 3, afterwards: 7 }, { trials: 3, afterwards: 3 }],
+  [
+    'B3',
+    'half-open queues callers and lets them loose at once',
+    { trials: 3, afterwards: 7 },
+    { trials: 3, afterwards: 3 },
+  ],
   ['B4', 'a caller that waits for a hung trial waits for ever', 'hangs', ['breaker_open', 'third', 'CLOSED']],
   ['B4', 'a caller that waits cannot be aborted', 'hangs', 'breaker_open'],
   ['B10', 'an IBreaker that throws at the close leaves half-open full', 'hangs', ['trial', 'next']],

@@ -1,8 +1,8 @@
 import {
   CircuitState,
   ConsecutiveBreaker,
-  circuitBreaker,
   CountBreaker,
+  circuitBreaker,
   handleAll,
   handleWhen,
   type IBreaker,
@@ -123,7 +123,9 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       const { breaker } = await openedOurs(1)
       void breaker.run(() => new Promise(() => {}))
       const controller = new AbortController()
-      const call = breaker.run(() => 'second', { signal: controller.signal }).catch((error: { code: string }) => error.code)
+      const call = breaker
+        .run(() => 'second', { signal: controller.signal })
+        .catch((error: { code: string }) => error.code)
       controller.abort()
       return call
     },
@@ -177,7 +179,9 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       return CircuitState[policy.state]
     },
     ours: async () => {
-      const { breaker } = await openedOurs(1, { expectedErrors: [(error: unknown) => (error as Error).message === 'down'] })
+      const { breaker } = await openedOurs(1, {
+        expectedErrors: [(error: unknown) => (error as Error).message === 'down'],
+      })
       const controller = new AbortController()
       await quietly(
         breaker.run(
