@@ -1,5 +1,6 @@
-import { type BreakerJson, CircuitBreaker } from './circuit-breaker.ts'
+import { CircuitBreaker } from './circuit-breaker.ts'
 import { BreakerError } from './errors.ts'
+import type { BreakerJson } from './figures.ts'
 import { type CircuitBreakerOptions, checkOptions, type Rule, rule } from './options.ts'
 
 /** How breakers that are made on demand are made and kept. */

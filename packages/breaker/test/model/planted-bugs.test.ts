@@ -52,20 +52,20 @@ const bugs: readonly Bug[] = [
   {
     name: 'half-open place leaked by a trial that throws',
     file: 'circuit-breaker.ts',
-    from: 'this.#figures.late++\n      this.#free(slot)',
+    from: 'this.#figures.late++\n      this.#trials.free(slot)',
     to: 'this.#figures.late++',
   },
   {
     name: 'half-open place leaked by a failed trial',
     file: 'circuit-breaker.ts',
-    from: "await era.report(new Outcome('failure', true, error))\n    this.#free(slot)",
+    from: "await era.report(new Outcome('failure', true, error))\n    this.#trials.free(slot)",
     to: "await era.report(new Outcome('failure', true, error))",
   },
   {
     name: 'one trial too many',
     file: 'circuit-breaker.ts',
-    from: '(this.#era?.successes ?? 0) >= halfOpenMaxCalls',
-    to: '(this.#era?.successes ?? 0) > halfOpenMaxCalls',
+    from: 'taken >= this.#settings.halfOpenMaxCalls',
+    to: 'taken > this.#settings.halfOpenMaxCalls',
   },
   {
     name: 'the window on the wall clock',
@@ -105,9 +105,9 @@ const bugs: readonly Bug[] = [
   },
   {
     name: 'a hung trial is waited for',
-    file: 'circuit-breaker.ts',
-    from: 'if (now < hungAt) return',
-    to: 'if (now <= hungAt + 1e9) return',
+    file: 'trials.ts',
+    from: 'if (now < since) return undefined',
+    to: 'if (now < since + 1e9) return undefined',
   },
 ]
 
