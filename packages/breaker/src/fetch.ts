@@ -1,7 +1,7 @@
 import type { CircuitBreaker } from './circuit-breaker.ts'
 import { BreakerError, type CircuitBreakerOpenError } from './errors.ts'
 import { failureByStatus } from './middleware.ts'
-import { checkOptions, type Rule, rule } from './options.ts'
+import { callable, checkOptions, object, type Rule, rule } from './options.ts'
 import type { Permit } from './permit.ts'
 import type { CircuitBreakerRegistry } from './registry.ts'
 
@@ -23,8 +23,6 @@ export interface FetchWithBreakerOptions {
   readonly countBody?: boolean
 }
 
-const object = rule('an object', (value) => typeof value === 'object' && value !== null)
-const callable = rule('a function', (value) => typeof value === 'function')
 const rules: Readonly<Record<keyof FetchWithBreakerOptions, Rule>> = {
   breaker: object,
   registry: object,

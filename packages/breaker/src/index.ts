@@ -1,6 +1,5 @@
 export type { CallContext, RunOptions } from './attempt.ts'
 export { CircuitBreaker, type Operator } from './circuit-breaker.ts'
-export { type DryRunOptions, type DryRunReport, dryRun } from './dry-run.ts'
 export { loadCockatiel } from './era.ts'
 export { BreakerError, type BreakerErrorCode, CircuitBreakerOpenError } from './errors.ts'
 export { customFetch, type Fetch, type FetchWithBreakerOptions, fetchWithBreaker } from './fetch.ts'
@@ -9,9 +8,7 @@ export { type BreakerOptions, breaker, failureByStatus } from './middleware.ts'
 export type { CallOutcome, CircuitBreakerOptions } from './options.ts'
 export type { Permit } from './permit.ts'
 export { CircuitBreakerRegistry, type CircuitBreakerRegistryOptions } from './registry.ts'
-export { type BreakerSharing, type ShareBreakersOptions, type SharingHealth, shareBreakers } from './sharing.ts'
 export type { BreakerSnapshot } from './snapshot.ts'
-export type { BreakerStore, ClusterRequest, ClusterState, SettledProbe } from './store.ts'
 export type {
   BreakerTransition,
   BreakerWarning,

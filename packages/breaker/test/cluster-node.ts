@@ -1,6 +1,7 @@
 /** One node of the cluster test: calls the upstream through a shared breaker as often as it is told over IPC. */
 import { createClient } from 'redis'
-import { CircuitBreaker, shareBreakers } from '../src/index.ts'
+import { CircuitBreaker } from '../src/index.ts'
+import { shareBreakers } from '../src/sharing.ts'
 import { redisBreakerStore } from '../src/stores/redis.ts'
 
 const [redisUrl, upstream, node, prefix] = process.argv.slice(2) as [string, string, string, string]

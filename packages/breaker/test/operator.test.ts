@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { type BreakerTransition, type CircuitBreaker, dryRun } from '../src/index.ts'
+import { dryRun } from '../src/dry-run.ts'
+import type { BreakerTransition, CircuitBreakerOptions } from '../src/index.ts'
 import { bench, codeOf, deferred } from './fake-clock.ts'
 
 const operator = { actor: 'alice', note: 'maintenance' }
@@ -374,7 +375,7 @@ describe('dry run', () => {
   })
 
   test('B13: replays what `onOutcome` records, with time limits and slow calls of the candidate', async () => {
-    const recorded: Parameters<NonNullable<ConstructorParameters<typeof CircuitBreaker>[0]['onOutcome']>>[0][] = []
+    const recorded: Parameters<NonNullable<CircuitBreakerOptions['onOutcome']>>[0][] = []
     const { breaker, clock } = bench({ onOutcome: (outcome) => recorded.push(outcome) })
     for (let n = 0; n < 4; n++) {
       await breaker.run(() => {

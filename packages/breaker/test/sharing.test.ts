@@ -7,15 +7,15 @@ import { fileURLToPath } from 'node:url'
 import { type Redis, redis, sharedRedis, sharedRedisCluster } from '@gw/services'
 import { createClient, createCluster } from 'redis'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { CircuitBreaker } from '../src/index.ts'
 import {
   type BreakerSharing,
   type BreakerStore,
-  CircuitBreaker,
   type ClusterRequest,
   type ClusterState,
   type SharingHealth,
   shareBreakers,
-} from '../src/index.ts'
+} from '../src/sharing.ts'
 import { redisBreakerStore } from '../src/stores/redis.ts'
 import { codeOf } from './fake-clock.ts'
 
