@@ -14,7 +14,7 @@ const transitions: string[] = []
 const breaker = new CircuitBreaker({
   name: 'upstream',
   failureThreshold: 5,
-  openMs: 1_500,
+  openMs: 3_000,
   maxHalfOpenMs: 60_000,
   halfOpenMaxCalls: 2,
   onTransition: ({ type, reason }) => {

@@ -196,7 +196,7 @@ test('B14: making a store and sharing sends nothing; a poll without news writes 
 async function nodes(
   names: readonly string[],
   url: string,
-  options: { readonly deadlineMs?: number; readonly openMs?: number } = {},
+  options: { readonly deadlineMs?: number; readonly openMs?: number; readonly halfOpenMaxCalls?: number } = {},
 ) {
   const prefix = `test:${randomUUID()}`
   const made = await Promise.all(
@@ -209,7 +209,7 @@ async function nodes(
         name: 'x',
         failureThreshold: 2,
         openMs: options.openMs ?? 60_000,
-        halfOpenMaxCalls: 2,
+        halfOpenMaxCalls: options.halfOpenMaxCalls ?? 2,
       })
       const warnings: string[] = []
       const sharing: BreakerSharing = shareBreakers({
@@ -256,9 +256,35 @@ test('B14: what two nodes find opens the third, one node alone does not, and a r
   await end()
 })
 
+test('B14: a place that its node does not use goes to the node that wants one; a failed trial opens all again', async () => {
+  const { made, end } = await nodes(['a', 'b', 'c'], (await sharedRedis()).url, { openMs: 1_000, halfOpenMaxCalls: 1 })
+  const [a, b, c] = made.map(({ breaker }) => breaker) as [CircuitBreaker, CircuitBreaker, CircuitBreaker]
+  for (const breaker of [a, a, b, b]) await fail(breaker)
+  await until(() => c.ready, 'the third node has opened and waited')
+  const tries = async (breaker: CircuitBreaker, call: () => unknown): Promise<boolean> =>
+    (await codeOf(breaker.run(call))) !== 'breaker_open'
+  await until(() => a.ready, 'the wait is over')
+  expect(await tries(a, () => 'x'), 'the first caller only makes the node ask').toBe(false)
+  await until(() => made[0]!.sharing.health.breakers['x']!.state === 'half_open', 'a has the place')
+  await until(() => tries(b, () => Promise.reject(new Error('still down'))), 'b has got the place of a')
+  await until(() => a.nextAttemptTime !== undefined && !a.ready, 'a waits again')
+  expect([a.figures.trials, b.figures.trials, c.figures.trials]).toEqual([0, 1, 0])
+  await end()
+})
+
+test('B14: a node that an operator has forced does not follow the cluster', async () => {
+  const { made, end } = await nodes(['a', 'b', 'c'], (await sharedRedis()).url)
+  const [a, b, c] = made.map(({ breaker }) => breaker) as [CircuitBreaker, CircuitBreaker, CircuitBreaker]
+  c.forceClose({ actor: 'test' })
+  for (const breaker of [a, a, b, b]) await fail(breaker)
+  await until(() => made[2]!.sharing.health.breakers['x']!.state === 'open', 'it knows')
+  expect([c.state, await c.run(() => 'called')]).toEqual(['CLOSED', 'called'])
+  await end()
+})
+
 test('B14: without Redis each node decides alone, says so, and loses no call; afterwards they share again', async () => {
   const server: Redis = await redis()
-  const { made, end } = await nodes(['a', 'b'], server.url, { deadlineMs: 200, openMs: 300 })
+  const { made, end } = await nodes(['a', 'b'], server.url, { deadlineMs: 200, openMs: 1_000 })
   const { breaker, sharing, warnings } = made[0]!
   try {
     expect(sharing.health.state).toBe('shared')
