@@ -13,7 +13,9 @@ function unit(name: string, procedures: string, locks: Batchable['locks'] = []):
 
 describe('the order of a batch', () => {
   test('P2: law: every unit finds its writes in its own order, each once, whatever the shapes', () => {
-    const shapes = fc.array(fc.string({ unit: fc.constantFrom('A', 'B', 'C', 'D'), minLength: 1, maxLength: 5 }), { maxLength: 20 })
+    const shapes = fc.array(fc.string({ unit: fc.constantFrom('A', 'B', 'C', 'D'), minLength: 1, maxLength: 5 }), {
+      maxLength: 20,
+    })
     fc.assert(
       fc.property(shapes, (all) => {
         const units = all.map((shape, i) => unit(`u${i}_`, shape))
@@ -61,7 +63,9 @@ describe('the choice of a batch', () => {
         units.forEach((one, i) => {
           const against = [
             ...taken,
-            ...units.slice(0, i).filter((other) => chosen.includes(one) || chosen.includes(other) || queue.includes(other)),
+            ...units
+              .slice(0, i)
+              .filter((other) => chosen.includes(one) || chosen.includes(other) || queue.includes(other)),
           ].map((other) => ('locks' in other ? other.locks : other))
           const conflict = against.some((set) =>
             set.some((a) => one.locks.some((b) => a.name === b.name && !(a.shared && b.shared))),

@@ -1,6 +1,9 @@
 import { type FaultProxy, faultProxy, type Postgres, postgres } from '@gw/services'
 import { sql } from 'drizzle-orm'
+import { drizzle } from 'drizzle-orm/postgres-js'
+import plainPostgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { postgresDatabase } from '../src/index.ts'
 import { append, code, commit, type Items, items, put } from './items.ts'
 
 const deadlineMs = 600
@@ -50,11 +53,23 @@ describe('a fault on the way, and what is said of the unit', () => {
   const statementSent = (bytes: Buffer) => bytes.includes('insert into item') || bytes.includes('"a"')
   const cases = [
     { name: 'nothing gets out', at: () => true, mode: 'blackhole', says: 'unavailable', applied: false },
-    { name: 'the statements’ answers are lost', at: statementSent, mode: 'half-open-s2c', says: 'unavailable', applied: false },
+    {
+      name: 'the statements’ answers are lost',
+      at: statementSent,
+      mode: 'half-open-s2c',
+      says: 'unavailable',
+      applied: false,
+    },
     { name: 'the COMMIT is lost', at: commitSent, mode: 'blackhole', says: 'unknown', applied: false },
     { name: 'the COMMIT’s answer is lost', at: commitSent, mode: 'half-open-s2c', says: 'unknown', applied: true },
     { name: 'the connection is reset at the COMMIT', at: commitSent, mode: 'refuse', says: 'unknown', applied: false },
-    { name: 'the connection is refused from the statements on', at: statementSent, mode: 'refuse', says: 'unavailable', applied: false },
+    {
+      name: 'the connection is refused from the statements on',
+      at: statementSent,
+      mode: 'refuse',
+      says: 'unavailable',
+      applied: false,
+    },
   ] as const
   for (const { name, at, mode, says, applied } of cases) {
     test(`G2 N2: ${name}: ${says}, in time, truly, and the next unit gets through`, async () => {
@@ -96,6 +111,51 @@ describe('a fault on the way, and what is said of the unit', () => {
     expect(await made.keys('entry')).toEqual(['a'])
   })
 
+  test('N2: a unit that lost its connection late still has its deadline, with the server gone', async () => {
+    const proxy = await through()
+    const made = await database(proxy.url, { lanes: 1 })
+    await commit(made.db, put('before'))
+    await new Promise((resolve) => setTimeout(resolve, deadlineMs / 2))
+    // The queue's own watch, set for the unit before, has ended by then.
+    made.before(async () => {
+      await new Promise((resolve) => setTimeout(resolve, (deadlineMs * 3) / 4))
+      await proxy.set('refuse')
+    })
+    const started = performance.now()
+    expect(await code(commit(made.db, put('a')))).toBe('unavailable')
+    expect(performance.now() - started).toBeLessThan(deadlineMs + 1_000)
+    expect(made.db.health.pendingWrites).toBe(0)
+  })
+
+  test('G1: a unit under which connection after connection breaks is given up, and the others go on', async () => {
+    const made = await database(server.url, { deadlineMs: 5_000, lanes: 1 })
+    made.db.define('poison', {
+      locks: () => [],
+      async run(tx, batch) {
+        await tx.execute(sql`select pg_terminate_backend(pg_backend_pid())`)
+        return batch.map(() => ({ result: 1 }))
+      },
+    })
+    const told = await Promise.all([
+      code(commit(made.db, put('a'), append('a'))),
+      code(commit(made.db, { procedure: 'poison', args: null })),
+      code(commit(made.db, put('b'))),
+    ])
+    expect(told).toEqual(['no error', 'unavailable', 'no error'])
+  })
+
+  test('G2: a transaction whose COMMIT was not answered is unknown', async () => {
+    let armed = false
+    const proxy = await through((direction, bytes, set) => {
+      if (armed && direction === 'c2s' && commitSent(bytes)) set('half-open-s2c')
+    })
+    const made = await database(proxy.url)
+    armed = true
+    const told = code(made.db.transaction(async (tx) => tx.execute(sql`insert into item (key) values ('t')`)))
+    expect(await told).toBe('unknown')
+    await expect.poll(() => truth(made)).toBe('t')
+  })
+
   test('N2: reads and transactions keep the deadline on a half-open connection, and work after it', async () => {
     const proxy = await through()
     const made = await database(proxy.url)
@@ -132,7 +192,9 @@ describe('a fault on the way, and what is said of the unit', () => {
 })
 
 describe('the server', () => {
-  test('G1: killed and started again under load, it has every acknowledged unit whole, none half, and work goes on', { timeout: 60_000 }, async () => {
+  test('G1: killed and started again under load, it has every acknowledged unit whole, none half, and work goes on', {
+    timeout: 60_000,
+  }, async () => {
     const made = await database(server.url, { deadlineMs: 3_000 })
     const acknowledged: string[] = []
     const codes: Record<string, number> = {}
@@ -183,20 +245,24 @@ describe('the server', () => {
   test('G1: a session that the server ends is replaced', async () => {
     const made = await database(server.url, { deadlineMs: 3_000 })
     await commit(made.db, put('a'))
-    await server.psql(`select pg_terminate_backend(pid) from pg_stat_activity where datname = '${String(made.client.options.database)}'`)
+    await server.psql(
+      `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${String(made.client.options.database)}'`,
+    )
     expect(await code(commit(made.db, put('b')))).toBe('no error')
   })
 
-  test('G1: with all its connections taken it is unavailable, and the next units get through when one is free', { timeout: 30_000 }, async () => {
+  test('G1: with all its connections taken it is unavailable, and the next units get through when one is free', {
+    timeout: 30_000,
+  }, async () => {
     const small = await postgres({ maxConnections: 5, settings: { superuser_reserved_connections: 0 } })
     try {
       const made = await items(small.url, { deadlineMs, lanes: 1 })
       open.push(made)
       await made.client.unsafe('select 1')
       const hogs = await items(small.url, { migrate: false, lanes: 4, deadlineMs })
-      const holds = Array.from({ length: 4 }, () => hogs.client.unsafe('select pg_sleep(60)').execute())
-      for (const hold of holds) hold.catch(() => {})
-      await expect.poll(() => small.psql('select 1').catch(() => 'full'), { timeout: 5_000 }).toBe('full')
+      // They stay open, idle.
+      await Promise.all(Array.from({ length: 4 }, () => hogs.client.unsafe('select pg_sleep(0.1)')))
+      await expect(small.psql('select 1')).rejects.toThrow('clients')
       expect(await code(commit(made.db, put('a')))).toBe('unavailable')
       await hogs.close()
       expect(await recovery(made, 'after')).toBeLessThan(5_000)
@@ -206,7 +272,33 @@ describe('the server', () => {
     }
   })
 
-  test('L2: a listener hears again after the server was started anew, and no more once it has stopped', { timeout: 30_000 }, async () => {
+  test('D1: a commit is replicated when a standby has it, and on one disk when the wait for it was cancelled', {
+    timeout: 30_000,
+  }, async () => {
+    const alone = await postgres({ settings: { synchronous_standby_names: 'nowhere', synchronous_commit: 'local' } })
+    try {
+      const local = await items(alone.url)
+      open.push(local)
+      expect(await commit(local.db, put('a'))).toBe('fsync')
+      await alone.psql('alter system set synchronous_commit = off')
+      await alone.psql('select pg_reload_conf()')
+      await expect.poll(() => commit(local.db, append('under way')), { timeout: 4_000 }).toBe('memory')
+      await local.client.unsafe('alter role postgres set synchronous_commit = on')
+      const waiting = await items(alone.url, { migrate: false })
+      open.push(waiting)
+      const level = commit(waiting.db, put('b'))
+      const cancel = "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'"
+      await expect.poll(() => alone.psql(cancel), { timeout: 4_000 }).toBe('t')
+      expect(await level).toBe('fsync')
+    } finally {
+      for (const made of open.splice(0).reverse()) await made.close()
+      await alone.stop()
+    }
+  })
+
+  test('L2: a listener hears again after the server was started anew, and no more once it has stopped', {
+    timeout: 30_000,
+  }, async () => {
     const made = await database(server.url, { deadlineMs: 3_000 })
     const heard: string[] = []
     const stop = await made.db.listen('news', (payload) => heard.push(payload))
@@ -231,19 +323,27 @@ describe('the server', () => {
     await other()
   })
 
-  test('L2: a half-open listener is noticed and listens again', { timeout: 20_000 }, async () => {
+  test('L2: a half-open listener is noticed and listens again, on any client', { timeout: 20_000 }, async () => {
     const proxy = await through()
-    const made = await database(proxy.url)
+    const client = plainPostgres(proxy.url, { onnotice: () => {} })
+    const db = postgresDatabase(drizzle(client), { deadlineMs })
+    open.push({
+      async close() {
+        await db.close()
+        await client.end({ timeout: 1 })
+      },
+    })
     const heard: string[] = []
-    await made.db.listen('news', (payload) => heard.push(payload))
+    await db.listen('news', (payload) => heard.push(payload))
     await proxy.set('blackhole')
     const before = proxy.counts.connections
     await expect.poll(() => proxy.counts.connections, { timeout: 5_000 }).toBeGreaterThan(before)
+    expect(await code(db.query(sql`select 1`))).toBe('unavailable')
     await proxy.set('pass')
     await expect
       .poll(
         async () => {
-          await server.psql("notify news, 'healed'", String(made.client.options.database))
+          await server.psql("notify news, 'healed'")
           return heard.length
         },
         { timeout: 10_000 },
