@@ -127,5 +127,10 @@ export async function wholeOf(store: CheckpointStore, id: string) {
     store.steps(id),
     store.outcome(id),
   ])
-  return { record, input: input && { ...input, body: Buffer.from(input.body) }, steps, outcome: outcome && { ...outcome, body: Buffer.from(outcome.body) } }
+  return {
+    record,
+    input: input && { ...input, body: Buffer.from(input.body) },
+    steps,
+    outcome: outcome && { ...outcome, body: Buffer.from(outcome.body) },
+  }
 }

@@ -75,7 +75,14 @@ test('law 2: a conflict and a busy server are asked again until they have a word
   }
 })
 
-const silences: readonly FaultMode[] = ['blackhole', 'half-open-c2s', 'half-open-s2c', 'refuse', 'reset', { delayMs: 5_000 }]
+const silences: readonly FaultMode[] = [
+  'blackhole',
+  'half-open-c2s',
+  'half-open-s2c',
+  'refuse',
+  'reset',
+  { delayMs: 5_000 },
+]
 
 for (const mode of silences) {
   const name = typeof mode === 'string' ? mode : 'a delay'

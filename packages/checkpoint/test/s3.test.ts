@@ -77,7 +77,8 @@ describe('T4: addressing and signing', () => {
       { endpoint: 'https://s3.example.com', addressing: 'virtual-host', prefix: 'p/' },
       { region: 'eu-central-1' },
     ]
-    for (const options of urls) await s3CheckpointStore({ client, bucket: 'bkt', fetch: fetched, ...options }).remove('runs/1')
+    for (const options of urls)
+      await s3CheckpointStore({ client, bucket: 'bkt', fetch: fetched, ...options }).remove('runs/1')
     expect(seen).toEqual([
       'https://s3.example.com/bkt/runs/1',
       'https://s3.example.com:9000/sub/bkt/p/q/runs/1',
@@ -92,7 +93,9 @@ describe('T4: addressing and signing', () => {
         if (request.method === 'PUT') {
           expect(request.headers.get('if-none-match')).toBe('*')
           expect(request.headers.get('x-amz-content-sha256')).toBe(createHash('sha256').update(bytes).digest('hex'))
-          expect(request.headers.get('authorization')).toMatch(/SignedHeaders=[^,]*if-none-match[^,]*x-amz-content-sha256/)
+          expect(request.headers.get('authorization')).toMatch(
+            /SignedHeaders=[^,]*if-none-match[^,]*x-amz-content-sha256/,
+          )
         }
         return fetch(request)
       },
@@ -104,7 +107,11 @@ describe('T4: addressing and signing', () => {
     const { cold } = await freshCold({
       deadlineMs: 1_000,
       fetch: (request) =>
-        fetch(request.method === 'PUT' ? new Request(request.url, { method: 'PUT', headers: request.headers, body: bytes.slice(1) }) : request),
+        fetch(
+          request.method === 'PUT'
+            ? new Request(request.url, { method: 'PUT', headers: request.headers, body: bytes.slice(1) })
+            : request,
+        ),
     })
     await expect(cold.put('runs/1', bytes)).rejects.toMatchObject({ code: 'cold_rejected' })
     expect(await cold.get('runs/1')).toBeUndefined()
@@ -176,10 +183,12 @@ describe('T4: what is wrong is said', () => {
   test('no message holds a credential', async () => {
     const { access, bucket } = await freshCold()
     const client = clientOf(access, { secretAccessKey: 'canary-5f2d' })
-    const error: Error = await s3CheckpointStore({ client, bucket, endpoint: access.url }).get('runs/1').then(
-      () => new Error('no'),
-      (thrown: Error) => thrown,
-    )
+    const error: Error = await s3CheckpointStore({ client, bucket, endpoint: access.url })
+      .get('runs/1')
+      .then(
+        () => new Error('no'),
+        (thrown: Error) => thrown,
+      )
     expect(`${error.message} ${error.stack} ${String(error.cause)}`).not.toMatch(/canary|Signature=|gwtest/)
   })
 
@@ -199,7 +208,9 @@ describe('T4: what is wrong is said', () => {
     })
     const plainPut = async (request: Request) => {
       const { access } = ignoring
-      const response = await s3Request(access, 'PUT', new URL(request.url).pathname, { body: new Uint8Array(await request.arrayBuffer()) })
+      const response = await s3Request(access, 'PUT', new URL(request.url).pathname, {
+        body: new Uint8Array(await request.arrayBuffer()),
+      })
       return response
     }
     await expect(ignoring.cold.probe()).rejects.toMatchObject({

@@ -70,15 +70,23 @@ test('T3: keys rotate: new payloads take the current key, old ones open while th
   const fresh = await after.seal(text, context)
   expect(Buffer.from(await after.open(old, context))).toEqual(Buffer.from(text))
   expect(Buffer.from(await later.open(fresh, context))).toEqual(Buffer.from(text))
-  await expect(later.open(old, context)).rejects.toMatchObject({ code: 'key_unknown', message: expect.stringContaining('`a`') })
+  await expect(later.open(old, context)).rejects.toMatchObject({
+    code: 'key_unknown',
+    message: expect.stringContaining('`a`'),
+  })
   await expect(createSeal().open(old, context)).rejects.toMatchObject({ code: 'key_unknown' })
 })
 
 test('T3: a wrong key is an error of its own, and unencrypted payloads are refused where keys are given', async () => {
-  const envelope = await createSeal({ keys: { current: 'a', keys: new Map([['a', new Uint8Array(a)]]) } }).seal(text, context)
+  const envelope = await createSeal({ keys: { current: 'a', keys: new Map([['a', new Uint8Array(a)]]) } }).seal(
+    text,
+    context,
+  )
   const wrong = createSeal({ keys: { current: 'a', keys: new Map([['a', new Uint8Array(b)]]) } })
   await expect(wrong.open(envelope, context)).rejects.toMatchObject({ code: 'seal_broken' })
-  await expect(wrong.open(await createSeal().seal(text, context), context)).rejects.toMatchObject({ code: 'not_sealed' })
+  await expect(wrong.open(await createSeal().seal(text, context), context)).rejects.toMatchObject({
+    code: 'not_sealed',
+  })
   await expect(wrong.open(text, context)).rejects.toMatchObject({ code: 'not_sealed' })
 })
 

@@ -12,7 +12,17 @@ import { type SealedCheckpointStoreOptions, sealedCheckpointStore } from '../src
 import { sqliteCheckpointStore } from '../src/stores/sqlite.ts'
 import { tieredCheckpointStore } from '../src/stores/tiered.ts'
 import { memoryKeyring } from './fixture-keyring.ts'
-import { commit, completedRun, freshCold, freshDirectory, inputOf, outcomeOf, recordOf, stepOf, wholeOf } from './fixture-runs.ts'
+import {
+  commit,
+  completedRun,
+  freshCold,
+  freshDirectory,
+  inputOf,
+  outcomeOf,
+  recordOf,
+  stepOf,
+  wholeOf,
+} from './fixture-runs.ts'
 
 const keys = { current: 'a', keys: new Map([['a', new Uint8Array(randomBytes(32))]]) }
 const canary = 'CANARY-9b1f73ce5a2d4480'
@@ -20,7 +30,12 @@ const canary = 'CANARY-9b1f73ce5a2d4480'
 /** The canary as it could lie in bytes: plain, in base64 at each of its three offsets, in hex, and inside gzip. */
 function isIn(bytes: Buffer): boolean {
   const forms = [canary, Buffer.from(canary).toString('hex')]
-  for (const pad of ['', 'x', 'xx']) forms.push(Buffer.from(pad + canary).toString('base64').slice(4, -4))
+  for (const pad of ['', 'x', 'xx'])
+    forms.push(
+      Buffer.from(pad + canary)
+        .toString('base64')
+        .slice(4, -4),
+    )
   if (forms.some((form) => bytes.includes(form))) return true
   for (let at = bytes.indexOf('1f8b08', 0, 'hex'); at !== -1; at = bytes.indexOf('1f8b08', at + 1, 'hex')) {
     try {
@@ -53,7 +68,11 @@ async function canaryRun(store: CheckpointStore, subject?: string): Promise<stri
     return c.text(`got ${body}`)
   })
   checkpoints.serve(app)
-  const response = await app.request(`/jobs?q=${canary}`, { method: 'POST', body: canary.repeat(20), headers: { 'x-secret': canary } })
+  const response = await app.request(`/jobs?q=${canary}`, {
+    method: 'POST',
+    body: canary.repeat(20),
+    headers: { 'x-secret': canary },
+  })
   expect(response.status).toBe(200)
   expect(response.headers.get('x-answer')).toBe(canary)
   return response.headers.get('gw-run')!
@@ -107,7 +126,10 @@ for (const subject of [undefined, 'ann']) {
   })
 }
 
-async function sealed(changes: Partial<SealedCheckpointStoreOptions> = {}, inner = memoryCheckpointStore({ shared: true })) {
+async function sealed(
+  changes: Partial<SealedCheckpointStoreOptions> = {},
+  inner = memoryCheckpointStore({ shared: true }),
+) {
   const keyring = memoryKeyring()
   return { inner, keyring, store: sealedCheckpointStore({ store: inner, keys, keyring, ...changes }) }
 }
@@ -192,7 +214,12 @@ test('T5: a store that has not met a run looks up whose data it is', async () =>
 test('T3: payloads of before sealing are refused, and read where that is allowed', async () => {
   const { store, inner } = await sealed()
   const run = await completedRun(inner, 'plain', { data: '{"a":1}' })
-  for (const read of [() => store.get(run.id), () => store.input(run.id), () => store.steps(run.id), () => store.outcome(run.id)])
+  for (const read of [
+    () => store.get(run.id),
+    () => store.input(run.id),
+    () => store.steps(run.id),
+    () => store.outcome(run.id),
+  ])
     await expect(read()).rejects.toMatchObject({ code: 'not_sealed' })
   const lenient = sealedCheckpointStore({ store: inner, keys, allowUnsealed: true })
   expect(await wholeOf(lenient, run.id)).toEqual(await wholeOf(inner, run.id))
@@ -207,7 +234,10 @@ test('T3: a payload that was put in the place of another, of the same run or ano
     { ...steps[0]!, value: steps[1]!.value },
     { ...steps[1]!, value: steps[0]!.value },
   ]
-  await commit(inner, inner.accept(moved, (await inner.input(two.id))!, { steps: swapped, outcome: (await inner.outcome(one.id))! }))
+  await commit(
+    inner,
+    inner.accept(moved, (await inner.input(two.id))!, { steps: swapped, outcome: (await inner.outcome(one.id))! }),
+  )
   await expect(store.input(moved.id)).rejects.toMatchObject({ code: 'seal_broken' })
   await expect(store.outcome(moved.id)).rejects.toMatchObject({ code: 'seal_broken' })
   await expect(store.steps(moved.id)).rejects.toMatchObject({ code: 'seal_broken' })
@@ -244,14 +274,26 @@ test('T3: after a rotation old payloads open and new ones take the new key; with
   const after = sealedCheckpointStore({ store: inner, keys: rotated })
   const fresh = await completedRun(after, 'fresh')
   expect(Buffer.from((await after.outcome(old.id))!.body)).toEqual(Buffer.from(outcomeOf('old').body))
-  const late = sealedCheckpointStore({ store: inner, keys: { current: 'b', keys: new Map([['b', rotated.keys.get('b')!]]) } })
+  const late = sealedCheckpointStore({
+    store: inner,
+    keys: { current: 'b', keys: new Map([['b', rotated.keys.get('b')!]]) },
+  })
   expect((await late.outcome(fresh.id))?.status).toBe(201)
-  await expect(late.outcome(old.id)).rejects.toMatchObject({ code: 'key_unknown', message: expect.stringContaining('`a`') })
+  await expect(late.outcome(old.id)).rejects.toMatchObject({
+    code: 'key_unknown',
+    message: expect.stringContaining('`a`'),
+  })
   await expect(before.outcome(fresh.id)).rejects.toMatchObject({ code: 'key_unknown' })
 })
 
 test('T3: options that cannot be right are refused when the store is made', () => {
   const store = memoryCheckpointStore()
-  for (const options of [{}, { store: {} }, { store, allowUnsealed: 1 }, { store, key: 'x' }, { store, compressAboveBytes: Number.NaN }])
+  for (const options of [
+    {},
+    { store: {} },
+    { store, allowUnsealed: 1 },
+    { store, key: 'x' },
+    { store, compressAboveBytes: Number.NaN },
+  ])
     expect(() => sealedCheckpointStore(options as never)).toThrow(/Expected|Unknown/)
 })
