@@ -1,10 +1,12 @@
 import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { CheckpointStore } from '@gw/checkpoint'
+import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { sqliteCheckpointStore } from '@gw/checkpoint/sqlite'
 import type { DedupStore } from '@gw/dedup'
+import { memoryDedupStore } from '@gw/dedup/memory'
 import { sqliteDedupStore } from '@gw/dedup/sqlite'
-import type { EventLog } from '@gw/events'
+import { type EventLog, memoryEventStore } from '@gw/events'
 import { sqliteEventStore } from '@gw/events/sqlite'
 import { type Database, openDatabase } from '@gw/sqlite'
 
@@ -18,7 +20,7 @@ export interface EngineHealth {
 
 /** Where runs, keys and events are kept. Stores on one database commit together. */
 export interface Engine {
-  readonly kind: 'sqlite' | 'postgres'
+  readonly kind: 'memory' | 'sqlite' | 'postgres'
   /** Where this process keeps files of its own: the admin token, logs of effects. */
   readonly directory: string
   readonly health: EngineHealth
@@ -31,6 +33,18 @@ export interface Engine {
   close(): Promise<void>
 }
 
+/** What decides on the engine. */
+export interface EngineOptions {
+  readonly durable?: boolean
+  readonly dataDir?: string
+  readonly database?: Database
+}
+
+/** Opens the engine that the options ask for. Whoever opened it closes it. */
+export async function openEngine({ durable = true, dataDir = './data', database }: EngineOptions): Promise<Engine> {
+  return durable ? embeddedEngine({ directory: dataDir, database }) : memoryEngine(dataDir)
+}
+
 /** An engine on one SQLite file. */
 export interface EmbeddedEngine extends Engine {
   readonly kind: 'sqlite'
@@ -38,7 +52,7 @@ export interface EmbeddedEngine extends Engine {
 }
 
 /** The embedded engine, on a database that is given or on one opened in `directory`, which it then closes. */
-export async function embeddedEngine({
+async function embeddedEngine({
   directory,
   database,
 }: {
@@ -63,8 +77,27 @@ export async function embeddedEngine({
   }
 }
 
+/** An engine that keeps everything in this process: nothing survives it. */
+function memoryEngine(directory: string): Engine {
+  let closed = false
+  return {
+    kind: 'memory',
+    directory: ownDirectory(directory),
+    get health() {
+      return { state: closed ? ('closed' as const) : ('open' as const), pendingWrites: 0, commits: 0 }
+    },
+    checkpointStore: () => memoryCheckpointStore(),
+    dedupStore: () => memoryDedupStore(),
+    eventLog: () => memoryEventStore(),
+    onFailed() {},
+    async close() {
+      closed = true
+    },
+  }
+}
+
 /** The directory for files of this process, made with mode 0700 where it is absent. */
-export function ownDirectory(directory: string): string {
+function ownDirectory(directory: string): string {
   const path = resolve(directory)
   mkdirSync(path, { recursive: true, mode: 0o700 })
   return path

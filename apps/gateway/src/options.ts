@@ -1,6 +1,8 @@
+import type { CircuitBreaker } from '@gw/breaker'
 import type { CheckpointManager } from '@gw/checkpoint'
 import type { RequestDeduplicator } from '@gw/dedup'
 import type { EventStore } from '@gw/events'
+import type { ConnectionPool } from '@gw/pool'
 import type { Database } from '@gw/sqlite'
 import type { Context } from 'hono'
 import type { Logger } from 'pino'
@@ -21,6 +23,18 @@ export interface GatewayOptions {
   /** The name in logs, the admin API and the dashboard: `Durable Gateway`. */
   readonly title?: string
   readonly description?: string
+  /**
+   * `durable` (the default), or `basic`: no idempotency keys and no audit events of requests unless a route asks for keys.
+   */
+  readonly serverType?: 'durable' | 'basic'
+  /** `false`: runs, keys and events are kept in memory, and end with the process. Default `true`. */
+  readonly durable?: boolean
+  /** `false`: runs alone are kept in memory: durable routes work, and their requests end with the process. Default `true`. */
+  readonly persistRequests?: boolean
+  /** Circuit breakers by name, as `gateway.breakers.add` takes them. */
+  readonly breakers?: Readonly<Record<string, CircuitBreaker>>
+  /** Connection pools, as `gateway.pools.add` takes them. */
+  readonly pools?: readonly ConnectionPool[]
   /** Where the embedded database lies: `./data`. */
   readonly dataDir?: string
   /** An open database to use instead of `dataDir`; whoever opened it closes it. */
@@ -85,6 +99,11 @@ const called = <Value>() => z.custom<Value>((value) => typeof value === 'functio
 const schema = z.strictObject({
   title: z.string().min(1).optional(),
   description: z.string().optional(),
+  serverType: z.enum(['durable', 'basic']).optional(),
+  durable: z.boolean().optional(),
+  persistRequests: z.boolean().optional(),
+  breakers: given('circuit breakers by name').optional(),
+  pools: z.array(given('a ConnectionPool')).optional(),
   dataDir: z.string().min(1).optional(),
   database: given<Database>('an open database').optional(),
   nodeId: z

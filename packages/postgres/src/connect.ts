@@ -1,5 +1,5 @@
-import { connect, isIP, type Socket } from 'node:net'
-import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls'
+import { connect, isIP, Socket } from 'node:net'
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import postgres, { type Options, type PostgresType, type Sql } from 'postgres'
 import { guardAnswers } from './answer-guard.ts'
 import { invalid, PostgresError } from './errors.ts'
@@ -30,7 +30,8 @@ export function connectPostgres(url: string, options: ConnectOptions = {}): Sql 
   if (typeof url !== 'string' || !/^postgres(ql)?:\/\//.test(url)) {
     throw invalid('url', 'postgres://…', typeof url)
   }
-  if (!Number.isFinite(deadlineMs) || deadlineMs <= 0) throw invalid('deadlineMs', 'a finite number above 0', deadlineMs)
+  if (!Number.isFinite(deadlineMs) || deadlineMs <= 0)
+    throw invalid('deadlineMs', 'a finite number above 0', deadlineMs)
   if (!Number.isInteger(maxConnections) || maxConnections < 1) {
     throw invalid('maxConnections', 'a whole number above 0', maxConnections)
   }
@@ -49,7 +50,7 @@ export function connectPostgres(url: string, options: ConnectOptions = {}): Sql 
     ssl: false,
     host: parsed.host.slice(0, 1),
     port: parsed.port.slice(0, 1),
-    socket: () => openSocket(parsed, attempt++ % parsed.host.length, deadlineMs),
+    socket: () => openSocket(parsed, attempt++ % parsed.host.length, deadlineMs).catch(failing),
   }
   return postgres(own as unknown as Options<Record<string, PostgresType>>) as unknown as Sql
 }
@@ -74,6 +75,19 @@ async function openSocket(options: ParsedOptions, index: number, deadlineMs: num
   } finally {
     clearTimeout(timer)
   }
+}
+
+/**
+ * A socket that fails at the first write. postgres.js loses a connection for good whose `socket` rejects, and does not clear what
+ * it was about to write when the socket closes before that.
+ */
+function failing(error: Error): Socket {
+  const socket = new Socket()
+  socket.write = () => {
+    process.nextTick(() => socket.destroy(error))
+    return true
+  }
+  return socket
 }
 
 const sslRequest = Uint8Array.of(0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f)

@@ -21,7 +21,8 @@ const maxBatch = 500
 /** How often a batch starts again because of refusals, or of conflicts with other sessions, before it is halved or given up. */
 const maxRefusals = 4
 const maxConflicts = 8
-/** How many connections may break under a unit before it counts as the cause. */
+/** How many connections may break under a unit before it goes alone, and before it counts as the cause. */
+const suspiciousLosses = 2
 const maxLosses = 4
 
 /** One unit from `commit()` until its answer. */
@@ -72,7 +73,8 @@ type Attempt =
 
 interface Lane {
   line: Line | undefined
-  busy: boolean
+  /** Ends when nothing waits that this lane could take. */
+  work: Promise<void> | undefined
   commitSent: boolean
   /** Ends the wait for a procedure when the connection is gone. */
   interrupt: ((error: unknown) => void) | undefined
@@ -99,7 +101,7 @@ export class GroupCommit {
     this.#options = options
     this.#lanes = Array.from({ length: options.lanes }, () => ({
       line: undefined,
-      busy: false,
+      work: undefined,
       commitSent: false,
       interrupt: undefined,
     }))
@@ -110,16 +112,16 @@ export class GroupCommit {
   }
 
   enqueue(unit: PendingUnit): void {
-    if (this.#closed) return unit.fail(closedError())
+    if (this.#closed) {
+      unit.fail(closedError())
+      return
+    }
     unit.deadlineAt = performance.now() + this.#options.deadlineMs
     if (this.#queue.length + this.#sent >= this.#options.maxPending) {
       if (this.#options.onFull === 'refuse') {
-        return unit.fail(
-          new PostgresError(
-            'write_queue_full',
-            `${this.#options.maxPending} units are waiting for PostgreSQL; try again later`,
-          ),
-        )
+        const text = `${this.#options.maxPending} units are waiting for PostgreSQL; try again later`
+        unit.fail(new PostgresError('write_queue_full', text))
+        return
       }
       this.#overflow.push(unit)
     } else this.#queue.push(unit)
@@ -132,7 +134,12 @@ export class GroupCommit {
     this.#closed = true
     if (this.pending > 0) await new Promise<void>((resolve) => this.#drained.push(resolve))
     clearTimeout(this.#timer)
-    await Promise.all(this.#lanes.map(({ line }) => line?.end()))
+    await Promise.all(
+      this.#lanes.map(async (lane) => {
+        await lane.work
+        await lane.line?.end()
+      }),
+    )
   }
 
   /** At the end of the turn, so that all that the turn wrote goes together. */
@@ -141,7 +148,12 @@ export class GroupCommit {
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
-      for (const lane of this.#lanes) if (!lane.busy && this.#queue.length > 0) void this.#work(lane)
+      for (const lane of this.#lanes) {
+        if (this.#queue.length === 0) return
+        lane.work ??= this.#work(lane).finally(() => {
+          lane.work = undefined
+        })
+      }
     })
   }
 
@@ -172,7 +184,6 @@ export class GroupCommit {
   }
 
   async #work(lane: Lane): Promise<void> {
-    lane.busy = true
     let failures = 0
     while (this.#queue.length > 0) {
       try {
@@ -188,9 +199,6 @@ export class GroupCommit {
       await this.#commit(lane, units)
       this.#refill()
     }
-    lane.busy = false
-    // What this lane held may be what the others' work waits for.
-    if (this.#queue.length > 0) this.#schedule()
   }
 
   async #openLine(lane: Lane): Promise<Line> {
@@ -212,6 +220,7 @@ export class GroupCommit {
       if (units.length === 0) return
       const line = lane.line
       if (line === undefined) return this.#putBack(units)
+      if (units.length > 1 && units.some(({ losses }) => losses >= suspiciousLosses)) return this.#halve(lane, units)
       const attempt = await this.#attempt(lane, line, units)
       if (attempt.ended === 'committed') {
         this.commits++
@@ -229,7 +238,10 @@ export class GroupCommit {
         const failure = line.lost !== undefined ? 'lost' : failureOf(error)
         if (failure === 'lost') {
           line.destroy(textOf(error))
-          if (!attempt.commitSent) return this.#putBack(units)
+          if (!attempt.commitSent) {
+            for (const unit of units) unit.losses++
+            return this.#putBack(units)
+          }
           for (const unit of units) unit.fail(unknownError(error))
         } else if (failure === 'again') {
           if (++conflicts > maxConflicts) for (const unit of units) unit.fail(unavailableError(error))
@@ -268,10 +280,12 @@ export class GroupCommit {
   #putBack(units: readonly PendingUnit[]): void {
     for (const unit of units) {
       this.#leave(unit)
-      if (++unit.losses >= maxLosses) unit.fail(new PostgresError('unavailable', 'The connection was lost'))
+      if (unit.losses >= maxLosses) unit.fail(new PostgresError('unavailable', 'The connection was lost'))
     }
     this.#queue.unshift(...units.filter(({ settled }) => !settled))
     this.#queue.sort((a, b) => a.deadlineAt - b.deadlineAt)
+    clearTimeout(this.#timer)
+    this.#watchQueue()
   }
 
   async #attempt(lane: Lane, line: Line, units: readonly PendingUnit[]): Promise<Attempt> {
@@ -320,7 +334,10 @@ export class GroupCommit {
             const scope = openScope(line, this.#options.drizzle, { prepare: true, onlyStatement: sent })
             scopes.push(scope)
             const answers = procedure.run(scope.tx, group.batch)
-            answers.then(() => sent(), () => sent())
+            answers.then(
+              () => sent(),
+              () => sent(),
+            )
             running.push({ group, answers })
           })
           continue

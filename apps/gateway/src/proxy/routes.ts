@@ -73,7 +73,7 @@ export function proxyRoute(gateway: Gateway, path: string, options: ProxyRouteOp
   const { upstream: name, methods = ['ALL'], durable = false, idempotency } = options
   const parts: ProxyParts = {
     upstream: gateway.upstreams.get(name),
-    breaker: undefined,
+    breaker: gateway.breakers.find(name),
     trustedProxies: gateway.upstreams.trusted,
     viaName: gateway.upstreams.viaName,
     requestIdOf: (c) => c.get('requestId') as string,

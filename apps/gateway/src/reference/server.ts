@@ -4,12 +4,14 @@ import { bearerOf, sameToken } from '../bearer.ts'
 import { createGateway, type Gateway } from '../gateway.ts'
 import type { GatewayOptions } from '../options.ts'
 import { problem } from '../problem.ts'
+import { analyticsRoutes } from './analytics.ts'
 import { fileEffectLog } from './effect-log.ts'
 import { jobRoutes } from './jobs.ts'
 import { orderRoutes } from './orders.ts'
 import { paymentRoutes } from './payments.ts'
 import { sensitiveRoutes } from './sensitive.ts'
 import { referenceTables } from './tables.ts'
+import { userProfileRoutes } from './user-profiles.ts'
 
 /** A principal and the token that proves it. */
 export interface ApiToken {
@@ -45,6 +47,8 @@ export async function createReferenceServer(options: GatewayOptions, tokens: rea
   orderRoutes(gateway, tables)
   jobRoutes(gateway, tables, fileEffectLog(join(gateway.engine.directory, 'effects.log')))
   sensitiveRoutes(gateway, tables)
+  userProfileRoutes(gateway, tables)
+  analyticsRoutes(gateway)
   return gateway
 }
 

@@ -15,7 +15,7 @@ CREATE INDEX work_run ON work (run);
 CREATE TABLE operations (id TEXT NOT NULL, type TEXT NOT NULL, principal TEXT NOT NULL, performed_at TEXT NOT NULL);
 CREATE INDEX operations_type ON operations (type);
 CREATE TABLE users (user_id TEXT NOT NULL, name TEXT NOT NULL, tier TEXT NOT NULL);
-CREATE UNIQUE INDEX users_id ON users (user_id);`
+CREATE INDEX users_id ON users (user_id);`
 
 /** Each table's columns, in order, and the one that lists are sorted by. */
 const tables = {
