@@ -229,6 +229,7 @@ test('T2: a run that finishes while a pass reads it is in the next pass', async 
     expiresAt: start * 2,
     updatedAt: start,
   } as const
+  await commit(store, store.keep({ id: run.id, fence: 1 }, [stepOf('one')]))
   const unit = store.unit()
   unit.add(store.finish({ id: run.id, fence: 1 }, ending))
   await store.backup()

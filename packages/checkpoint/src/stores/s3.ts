@@ -5,6 +5,8 @@ import { md5 } from '../md5.ts'
 import { aboveZero, aFunction, checkOptions, having } from '../option-rules.ts'
 import { errorCodeOf, parseListing } from '../s3-listing.ts'
 
+export type { ColdStore, PutAnswer } from '../cold.ts'
+
 /** Signs requests: an `AwsClient` of aws4fetch. Its own `fetch` is not used, because it repeats a put without looking first. */
 export interface S3Client {
   readonly region?: string | undefined
