@@ -1,20 +1,23 @@
 import { createHash } from 'node:crypto'
 import { type FaultMode, faultProxy, s3 } from '@gw/services'
-import { expect, onTestFinished, test } from 'vitest'
+import { type TestContext, test } from 'vitest'
 import { s3CheckpointStore } from '../src/stores/s3.ts'
 import { clientOf, freshCold } from './fixture-runs.ts'
 
 const bytesOf = (name: string) => createHash('sha512').update(name).digest()
 
 /** A cold store behind a proxy, and how often each method was sent. */
-async function proxied(deadlineMs: number, options: Parameters<typeof faultProxy>[1] = {}) {
-  const { access, bucket } = await freshCold()
+async function proxied(
+  deadlineMs: number,
+  onTestFinished: TestContext['onTestFinished'],
+  options: Parameters<typeof faultProxy>[1] = {},
+) {
+  const { access, place } = await freshCold()
   const proxy = await faultProxy(access.url, options)
   onTestFinished(() => proxy.close())
   const sent: string[] = []
   const cold = s3CheckpointStore({
-    client: clientOf(access),
-    bucket,
+    ...place,
     endpoint: proxy.url,
     deadlineMs,
     fetch: (request, init) => {
@@ -25,9 +28,12 @@ async function proxied(deadlineMs: number, options: Parameters<typeof faultProxy
   return { cold, proxy, sent }
 }
 
-test('T2: law 2: a put whose answer was lost is found by reading back, and is not sent again', async () => {
+test.concurrent('T2: law 2: a put whose answer was lost is found by reading back, and is not sent again', async ({
+  expect,
+  onTestFinished,
+}) => {
   let lost = false
-  const { cold, proxy, sent } = await proxied(4_000, {
+  const { cold, proxy, sent } = await proxied(4_000, onTestFinished, {
     onBytes: (direction, _, set) => {
       if (direction !== 's2c' || lost) return
       lost = true
@@ -41,14 +47,12 @@ test('T2: law 2: a put whose answer was lost is found by reading back, and is no
   expect(sent).toContain('GET')
 })
 
-test("T2: law 2: a lost answer behind another writer's object is `exists`", async () => {
-  const { access, bucket, cold: plain } = await freshCold()
+test.concurrent("T2: law 2: a lost answer behind another writer's object is `exists`", async ({ expect }) => {
+  const { place, cold: plain } = await freshCold()
   await plain.put('runs/1', bytesOf('theirs'))
   let refusals = 0
   const cold = s3CheckpointStore({
-    client: clientOf(access),
-    bucket,
-    endpoint: access.url,
+    ...place,
     fetch: async (request, init) => {
       const response = await fetch(request, init)
       if (request.method !== 'PUT' || refusals++ > 0) return response
@@ -60,7 +64,7 @@ test("T2: law 2: a lost answer behind another writer's object is `exists`", asyn
   expect(refusals).toBe(1)
 })
 
-test('law 2: a conflict and a busy server are asked again until they have a word', async () => {
+test.concurrent('law 2: a conflict and a busy server are asked again until they have a word', async ({ expect }) => {
   for (const status of [409, 429, 500, 503]) {
     let failures = 3
     const { cold } = await freshCold({
@@ -86,9 +90,12 @@ const silences: readonly FaultMode[] = [
 
 for (const mode of silences) {
   const name = typeof mode === 'string' ? mode : 'a delay'
-  test(`law 6: every call settles within its deadline behind ${name}, says what it knows, and works again after`, async () => {
+  test.concurrent(`law 6: every call settles within its deadline behind ${name}, says what it knows, and works again after`, async ({
+    expect,
+    onTestFinished,
+  }) => {
     const deadlineMs = 600
-    const { cold, proxy } = await proxied(deadlineMs)
+    const { cold, proxy } = await proxied(deadlineMs, onTestFinished)
     await cold.put('runs/0', bytesOf('0'))
     await proxy.set(mode)
     const calls: readonly (readonly [string, () => Promise<unknown>])[] = [
@@ -110,12 +117,15 @@ for (const mode of silences) {
   }, 20_000)
 }
 
-test('law 6: a deadline holds also over a `fetch` that never hears of it', async () => {
+test.concurrent('law 6: a deadline holds also over a `fetch` that never hears of it', async ({ expect }) => {
   const { cold } = await freshCold({ deadlineMs: 200, fetch: () => new Promise(() => {}) })
   await expect(cold.put('runs/1', bytesOf('1'))).rejects.toMatchObject({ code: 'cold_unknown' })
 })
 
-test('T2: law 2: the server is killed in the middle of puts: what was stored is there to the byte, and the rest can be put', async () => {
+test.concurrent('T2: law 2: the server is killed in the middle of puts: what was stored is there to the byte, and the rest can be put', async ({
+  expect,
+  onTestFinished,
+}) => {
   const server = await s3({ store: 'bluestore' })
   onTestFinished(() => server.stop())
   await server.createBucket('killed')

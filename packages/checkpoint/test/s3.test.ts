@@ -21,8 +21,8 @@ describe('T4: the laws of a cold store, on Ceph', () => {
   })
 
   test('T2: law 1: of two writers at once on one name, one is stored and the other hears that it exists', async () => {
-    const { cold, access, bucket } = await freshCold()
-    const other = s3CheckpointStore({ client: clientOf(access), bucket, endpoint: access.url })
+    const { cold, place } = await freshCold()
+    const other = s3CheckpointStore(place)
     for (let round = 0; round < 20; round++) {
       const name = `backup/${round}`
       const mine = randomBytes(2_000)
@@ -44,7 +44,7 @@ describe('T4: the laws of a cold store, on Ceph', () => {
   })
 
   test('law 4: a listing of more than one page is whole and in order, below the prefix only, from any name on', async () => {
-    const { cold, access, bucket } = await freshCold({ prefix: 'in' })
+    const { cold, access, bucket, folder } = await freshCold({ prefix: 'in' })
     const names = Array.from({ length: 1_203 }, (_, i) => `runs/${String(i * 7).padStart(5, '0')}`)
     const queue = [...names]
     await Promise.all(
@@ -52,8 +52,8 @@ describe('T4: the laws of a cold store, on Ceph', () => {
         for (let name = queue.pop(); name !== undefined; name = queue.pop()) await cold.put(name, Uint8Array.of(1))
       }),
     )
-    await s3Request(access, 'PUT', `/${bucket}/inside`, { body: 'x' })
-    await s3Request(access, 'PUT', `/${bucket}/other`, { body: 'x' })
+    await s3Request(access, 'PUT', `/${bucket}/${folder}/inside`, { body: 'x' })
+    await s3Request(access, 'PUT', `/${bucket}/${folder}/other`, { body: 'x' })
     await cold.put('backup/1', Uint8Array.of(1))
     expect(await cold.list('runs/')).toEqual(names)
     expect(await cold.list('')).toEqual(['backup/1', ...names])
