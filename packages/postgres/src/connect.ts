@@ -1,5 +1,5 @@
 import { connect, isIP, type Socket } from 'node:net'
-import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls'
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import postgres, { type Options, type PostgresType, type Sql } from 'postgres'
 import { guardAnswers } from './answer-guard.ts'
 import { invalid, PostgresError } from './errors.ts'
@@ -30,7 +30,8 @@ export function connectPostgres(url: string, options: ConnectOptions = {}): Sql 
   if (typeof url !== 'string' || !/^postgres(ql)?:\/\//.test(url)) {
     throw invalid('url', 'postgres://…', typeof url)
   }
-  if (!Number.isFinite(deadlineMs) || deadlineMs <= 0) throw invalid('deadlineMs', 'a finite number above 0', deadlineMs)
+  if (!Number.isFinite(deadlineMs) || deadlineMs <= 0)
+    throw invalid('deadlineMs', 'a finite number above 0', deadlineMs)
   if (!Number.isInteger(maxConnections) || maxConnections < 1) {
     throw invalid('maxConnections', 'a whole number above 0', maxConnections)
   }

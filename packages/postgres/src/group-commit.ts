@@ -320,7 +320,10 @@ export class GroupCommit {
             const scope = openScope(line, this.#options.drizzle, { prepare: true, onlyStatement: sent })
             scopes.push(scope)
             const answers = procedure.run(scope.tx, group.batch)
-            answers.then(() => sent(), () => sent())
+            answers.then(
+              () => sent(),
+              () => sent(),
+            )
             running.push({ group, answers })
           })
           continue

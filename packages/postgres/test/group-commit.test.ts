@@ -85,7 +85,9 @@ describe('units', () => {
   test('U3: an error of a statement is its own unit’s, wherever it is in the batch', async () => {
     const { db, keys } = await fresh({ lanes: 1 })
     const results = await Promise.all(
-      Array.from({ length: 40 }, (_, i) => code(commit(db, append(`e${i}`), put(`k${i}`, i === 23 ? { value: 'bad' } : {})))),
+      Array.from({ length: 40 }, (_, i) =>
+        code(commit(db, append(`e${i}`), put(`k${i}`, i === 23 ? { value: 'bad' } : {}))),
+      ),
     )
     expect(results.filter((result) => result !== 'no error')).toEqual(['constraint'])
     expect(results[23]).toBe('constraint')
@@ -174,7 +176,9 @@ describe('group commit', () => {
     const first = holdFirst(made)
     const opening = commit(made.db, append('first', { locks: alone }))
     await first.held
-    const rest = [alone, alone, shared, shared, shared, alone].map((locks, i) => commit(made.db, append(`${i}`, { locks })))
+    const rest = [alone, alone, shared, shared, shared, alone].map((locks, i) =>
+      commit(made.db, append(`${i}`, { locks })),
+    )
     first.release()
     await Promise.all([opening, ...rest])
     expect(made.batches.map(({ keys }) => keys.join())).toEqual(['first', '0', '1', '2,3,4', '5'])
@@ -357,7 +361,9 @@ describe('the database', () => {
 
   test('T1: a transaction commits, an error of the caller’s passes through and leaves nothing', async () => {
     const { db, keys } = await fresh()
-    expect(await db.transaction(async (tx) => (await tx.execute(sql`insert into item (key) values ('a') returning key`))[0])).toEqual({ key: 'a' })
+    expect(
+      await db.transaction(async (tx) => (await tx.execute(sql`insert into item (key) values ('a') returning key`))[0]),
+    ).toEqual({ key: 'a' })
     const mine = new Error('mine')
     const thrown = await db
       .transaction(async (tx) => {
@@ -379,7 +385,7 @@ describe('the database', () => {
     await db.transaction(async (tx) => {
       kept = tx
     })
-    expect((await code(kept!.execute(sql`insert into item (key) values ('late')`)))).toContain('Failed query')
+    expect(await code(kept!.execute(sql`insert into item (key) values ('late')`))).toContain('Failed query')
     expect(await keys()).toEqual([])
   })
 
@@ -430,7 +436,9 @@ describe('the database', () => {
 
   test('Q1: reads give plain rows, and their errors this package’s codes', async () => {
     const { db } = await fresh()
-    const rows = await Promise.all(Array.from({ length: 50 }, (_, i) => db.query(sql`select ${i}::int as i, now() as t`)))
+    const rows = await Promise.all(
+      Array.from({ length: 50 }, (_, i) => db.query(sql`select ${i}::int as i, now() as t`)),
+    )
     expect(rows.map(([row]) => row?.['i'])).toEqual(Array.from({ length: 50 }, (_, i) => i))
     expect(rows[0]?.constructor).toBe(Array)
     expect(await code(db.query(sql`select 1/0`))).toBe('procedure_failed')

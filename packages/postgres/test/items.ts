@@ -49,7 +49,11 @@ export async function items(
 ): Promise<Items> {
   const { connect = {}, migrate = true, ...own } = options
   const { deadlineMs } = own
-  const client = connectPostgres(url, { maxConnections: 4, ...(deadlineMs === undefined ? {} : { deadlineMs }), ...connect })
+  const client = connectPostgres(url, {
+    maxConnections: 4,
+    ...(deadlineMs === undefined ? {} : { deadlineMs }),
+    ...connect,
+  })
   const db = postgresDatabase(drizzle(client), own)
   if (migrate) await db.migrate('test', schema)
   const batches: Items['batches'] = []
