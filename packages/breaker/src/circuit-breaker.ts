@@ -1,6 +1,6 @@
 import { attempt, type CallContext, type RunOptions, unwrap, type Watch } from './attempt.ts'
 import { cockatiel, Era, type EraOwner, loadCockatiel, Outcome } from './era.ts'
-import { CircuitBreakerOpenError } from './errors.ts'
+import { CircuitBreakerOpenError, type Refuser } from './errors.ts'
 import { type BreakerSettings, type CircuitBreakerOptions, settingsOf } from './options.ts'
 import { Permit, type Slot } from './permit.ts'
 import type { BreakerLink, Probe } from './sharing.ts'
@@ -61,7 +61,7 @@ export class CircuitBreaker {
   readonly #settings: BreakerSettings
   readonly #window: RollingWindow
   readonly #watched: boolean
-  readonly #owner: EraOwner & Watch
+  readonly #owner: EraOwner & Watch & Refuser
   readonly #listeners = new Set<(transition: BreakerTransition) => unknown>()
   readonly #figures = {
     successes: 0,
@@ -108,6 +108,10 @@ export class CircuitBreaker {
     fn: (context: CallContext) => Result | PromiseLike<Result>,
     options?: RunOptions<Result>,
   ): Promise<Result> {
+    if (this.#state === 'OPEN') {
+      const now = this.#settings.now()
+      if (this.#forced === 'open' || now < this.#openUntil) return this.#refuse(now)
+    }
     const era = this.#era
     if (era === undefined || this.#state !== 'CLOSED') return this.#enter(fn, options)
     if (options === undefined && !this.#watched) return era.policy.execute(fn as (context: CallContext) => Result)
@@ -119,10 +123,11 @@ export class CircuitBreaker {
    * undecided says nothing. Rejects with `CircuitBreakerOpenError`.
    */
   async permit(): Promise<Permit> {
-    if (this.#mayNeedCockatiel() && cockatiel() === undefined) await loadCockatiel()
+    if (cockatiel() === undefined) await loadCockatiel()
     if (this.#state === 'CLOSED') return new Permit(this.#closedSlot(), this.#settings.classify)
-    const slot = this.#admit()
-    if (slot === undefined) throw this.#refusal()
+    const now = this.#settings.now()
+    const slot = this.#admit(now)
+    if (slot === undefined) throw this.#refusal(now)
     return new Permit(slot, this.#settings.classify)
   }
 
@@ -215,9 +220,9 @@ export class CircuitBreaker {
   }
 
   /** Opens now, for `openMs` or the time given. Does nothing when it is open already or when somebody forced it. */
-  trip(options?: { readonly openMs?: number; readonly reason?: 'tripped' | 'cluster' }): void {
+  trip(options?: { readonly openMs?: number }): void {
     if (this.#forced !== undefined || this.state === 'OPEN') return
-    this.#open(options?.reason ?? 'tripped', this.#settings.now() + (options?.openMs ?? this.#openPeriod()))
+    this.#open('tripped', this.#settings.now() + (options?.openMs ?? this.#openPeriod()))
   }
 
   /** The state as JSON, for `hydrate` after a restart. */
@@ -270,6 +275,19 @@ export class CircuitBreaker {
     this.#link = link
   }
 
+  /** The periods and counts that a cluster goes by. */
+  get terms(): { readonly openMs: number; readonly halfOpenMaxCalls: number; readonly rollingWindowMs: number } {
+    return this.#settings
+  }
+
+  /** The cluster has opened, for so long. */
+  openByCluster(openMs: number): void {
+    if (this.#forced !== undefined) return
+    const openUntil = this.#settings.now() + openMs
+    if (this.#state === 'OPEN') this.#openUntil = openUntil
+    else this.#open('cluster', openUntil)
+  }
+
   /** The cluster has closed. */
   closeByCluster(): void {
     if (this.#forced !== undefined || this.#state === 'CLOSED') return
@@ -281,12 +299,12 @@ export class CircuitBreaker {
     fn: (context: CallContext) => Result | PromiseLike<Result>,
     options: RunOptions<Result> | undefined,
   ): Promise<Result> {
-    if (this.#mayNeedCockatiel() && cockatiel() === undefined)
-      return loadCockatiel().then(() => this.#enter(fn, options))
+    if (cockatiel() === undefined) return loadCockatiel().then(() => this.#enter(fn, options))
     if (options?.signal?.aborted === true) return this.#abandoned(options.signal)
     if (this.#state === 'CLOSED') return this.#watch(this.#closedEra(), fn, options)
-    const slot = this.#admit()
-    return slot === undefined ? Promise.reject(this.#refusal()) : this.#try(slot, fn, options)
+    const now = this.#settings.now()
+    const slot = this.#admit(now)
+    return slot === undefined ? this.#refuse(now) : this.#try(slot, fn, options)
   }
 
   async #watch<Result>(
@@ -324,12 +342,6 @@ export class CircuitBreaker {
     return Promise.reject(signal.reason)
   }
 
-  /** While it is open and the wait is not over, nothing runs, and there is nothing to load. */
-  #mayNeedCockatiel(): boolean {
-    if (this.#state !== 'OPEN') return true
-    return this.#forced === undefined && this.#settings.now() >= this.#openUntil
-  }
-
   #closedEra(): Era {
     this.#era ??= new Era(cockatiel()!, this.#owner, false)
     return this.#era
@@ -349,9 +361,8 @@ export class CircuitBreaker {
   }
 
   /** A slot for a trial, which starts half-open when the wait is over; `undefined` refuses the call. */
-  #admit(): Slot | undefined {
-    const { now: clock, halfOpenMaxCalls, maxHalfOpenMs } = this.#settings
-    const now = clock()
+  #admit(now: number): Slot | undefined {
+    const { halfOpenMaxCalls, maxHalfOpenMs } = this.#settings
     if (this.#state === 'HALF_OPEN') this.#watchdog(now)
     if (this.#state === 'OPEN' && (this.#forced === 'open' || now < this.#openUntil)) return undefined
     if (this.#slots.length > 0) this.#slots = this.#slots.filter((slot) => now - slot.admittedAt < maxHalfOpenMs)
@@ -483,28 +494,31 @@ export class CircuitBreaker {
     return new Date(this.#settings.wallNow() + (at - this.#settings.now()))
   }
 
-  #refusal(): CircuitBreakerOpenError {
+  /** Rejects a moment later, when the caller listens: a promise that is born rejected is first reported as unhandled. */
+  #refuse(now: number): Promise<never> {
+    const refusal = this.#refusal(now)
+    return new Promise((_, reject) => queueMicrotask(() => reject(refusal)))
+  }
+
+  #refusal(now: number): CircuitBreakerOpenError {
     this.#figures.rejected++
-    const { now, openMs } = this.#settings
-    const waits = this.#state === 'OPEN' && this.#forced === undefined
-    const openUntil = this.#openUntil
-    const remainingMs = waits ? openUntil - now() : this.#forced === 'open' ? openMs : 0
-    return CircuitBreakerOpenError.of({
-      circuitBreakerName: this.name,
-      state: this.#state,
-      retryAfterMs: remainingMs > 0 ? remainingMs : Math.min(openMs, trialsTakenRetryMs),
-      nextAttemptAt: () => (waits ? this.#wall(openUntil) : undefined),
-      cause: this.#lastError,
-    })
+    const state = this.#state
+    const openUntil = state === 'OPEN' && this.#forced === undefined ? this.#openUntil : undefined
+    const { openMs } = this.#settings
+    const remainingMs = openUntil !== undefined ? openUntil - now : this.#forced === 'open' ? openMs : 0
+    const retryAfterMs = remainingMs > 0 ? remainingMs : Math.min(openMs, trialsTakenRetryMs)
+    return CircuitBreakerOpenError.of(this.#owner, state, retryAfterMs, openUntil, this.#lastError)
   }
 
   /** What cockatiel's policy and a watched call tell the breaker. */
-  #makeOwner(): EraOwner & Watch {
+  #makeOwner(): EraOwner & Watch & Refuser {
     const settings = this.#settings
     const figures = this.#figures
     const window = this.#window
     return {
+      name: this.name,
       settings,
+      wall: (at) => this.#wall(at),
       halfOpenMaxCalls: settings.halfOpenMaxCalls,
       classify: settings.classify,
       settled: (verdict, error) => {

@@ -6,7 +6,9 @@ export { type BreakerOptions, breaker, failureByStatus } from './middleware.ts'
 export type { CallOutcome, CircuitBreakerOptions } from './options.ts'
 export type { Permit } from './permit.ts'
 export { CircuitBreakerRegistry, type CircuitBreakerRegistryOptions } from './registry.ts'
+export { type BreakerSharing, type ShareBreakersOptions, type SharingHealth, shareBreakers } from './sharing.ts'
 export type { BreakerSnapshot } from './snapshot.ts'
+export type { BreakerStore, ClusterRequest, ClusterState, SettledProbe } from './store.ts'
 export type {
   BreakerTransition,
   BreakerWarning,

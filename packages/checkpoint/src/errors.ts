@@ -20,6 +20,16 @@ export type CheckpointErrorCode =
   | 'stale'
   | 'invalid_progress'
   | 'stopping'
+  | 'cold_unavailable'
+  | 'cold_unknown'
+  | 'cold_denied'
+  | 'cold_rejected'
+  | 'bucket_not_found'
+  | 'condition_ignored'
+  | 'key_unknown'
+  | 'seal_broken'
+  | 'not_sealed'
+  | 'payload_erased'
 
 /** Every error that this package throws. */
 export class CheckpointError extends Error {

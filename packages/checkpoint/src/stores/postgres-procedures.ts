@@ -17,7 +17,7 @@ import {
   type Transition,
 } from '../transitions.ts'
 import { bytesOf, hexOf } from './hex.ts'
-import { inputRow, outcomeRow, outcomeSeq, type PayloadRow, stepOf, stepRow } from './payload-row.ts'
+import { inputRow, outcomeRow, type PayloadRow, stepOf, stepRow } from './payload-row.ts'
 import { assigned, channel, given, inserted, recordset, selected } from './postgres-schema.ts'
 import { columns, fromRow, type RunRow, toRow } from './run-row.ts'
 
@@ -40,9 +40,9 @@ export interface StoredPayload {
   readonly crc: number | string
 }
 
-/** The payload of a stored row. The database numbers the steps, so their CRC runs without it. */
+/** The payload of a stored row. Its number is given by the database, so the CRC runs without it. */
 export function payloadOf({ run, kind, head, body, bytes, crc }: StoredPayload): PayloadRow {
-  return { run, seq: kind === 'outcome' ? outcomeSeq : 0, kind, head, body: body ?? bytesOf(bytes!), crc: Number(crc) }
+  return { run, seq: 0, kind, head, body: body ?? bytesOf(bytes!), crc: Number(crc) }
 }
 
 function json(rows: readonly unknown[]): SQL {
@@ -56,7 +56,8 @@ function rowOf(run: RunRecord): Record<string, unknown> {
   return row
 }
 
-function payloadJson({ run, kind, head, body, crc }: PayloadRow) {
+function payloadJson({ run, kind, head, body }: PayloadRow) {
+  const crc = crcOf([run, 0, kind, head, body])
   return typeof body === 'string' ? { run, kind, head, body, crc } : { run, kind, head, bytes: hexOf(body), crc }
 }
 
