@@ -2,13 +2,19 @@ import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { CheckpointStore } from '@gw/checkpoint'
 import { memoryCheckpointStore } from '@gw/checkpoint/memory'
+import { postgresCheckpointStore } from '@gw/checkpoint/postgres'
 import { sqliteCheckpointStore } from '@gw/checkpoint/sqlite'
 import type { DedupStore } from '@gw/dedup'
 import { memoryDedupStore } from '@gw/dedup/memory'
+import { postgresDedupStore } from '@gw/dedup/postgres'
 import { sqliteDedupStore } from '@gw/dedup/sqlite'
 import { type EventLog, memoryEventStore } from '@gw/events'
+import { postgresEventStore } from '@gw/events/postgres'
 import { sqliteEventStore } from '@gw/events/sqlite'
+import { connectPostgres, type PostgresDatabase, postgresDatabase } from '@gw/postgres'
 import { type Database, openDatabase } from '@gw/sqlite'
+import { drizzle } from 'drizzle-orm/postgres-js'
+import { withKeysInRedis } from './redis-keys.ts'
 
 /** How the engine is, for health and metrics. */
 export interface EngineHealth {
@@ -38,11 +44,32 @@ export interface EngineOptions {
   readonly durable?: boolean
   readonly dataDir?: string
   readonly database?: Database
+  /** `postgres://…`: state lies there, and any number of gateways may share it. */
+  readonly databaseUrl?: string
+  /** `redis://…`: idempotency keys lie there. */
+  readonly redisUrl?: string
 }
 
 /** Opens the engine that the options ask for. Whoever opened it closes it. */
-export async function openEngine({ durable = true, dataDir = './data', database }: EngineOptions): Promise<Engine> {
-  return durable ? embeddedEngine({ directory: dataDir, database }) : memoryEngine(dataDir)
+export async function openEngine({
+  durable = true,
+  dataDir = './data',
+  database,
+  databaseUrl,
+  redisUrl,
+}: EngineOptions): Promise<Engine> {
+  if (!durable) return memoryEngine(dataDir)
+  const engine =
+    databaseUrl === undefined
+      ? await embeddedEngine({ directory: dataDir, database })
+      : postgresEngine({ directory: dataDir, url: databaseUrl })
+  if (redisUrl === undefined) return engine
+  try {
+    return await withKeysInRedis(engine, redisUrl)
+  } catch (error) {
+    await engine.close()
+    throw error
+  }
 }
 
 /** An engine on one SQLite file. */
@@ -73,6 +100,37 @@ async function embeddedEngine({
     onFailed: (listener) => db.onFailed(listener),
     close: async () => {
       if (database === undefined) await db.close()
+    },
+  }
+}
+
+/** An engine on PostgreSQL, which any number of gateways share. */
+export interface PostgresEngine extends Engine {
+  readonly kind: 'postgres'
+  readonly database: PostgresDatabase
+  /** Where the server is, with its password. */
+  readonly url: string
+}
+
+/** A lost server is not final: calls fail within their deadline until it is back. */
+function postgresEngine({ directory, url }: { readonly directory: string; readonly url: string }): PostgresEngine {
+  const client = connectPostgres(url)
+  const db = postgresDatabase(drizzle(client))
+  return {
+    kind: 'postgres',
+    database: db,
+    url,
+    directory: ownDirectory(directory),
+    get health() {
+      return db.health
+    },
+    checkpointStore: () => postgresCheckpointStore({ db }),
+    dedupStore: () => postgresDedupStore({ db }),
+    eventLog: () => postgresEventStore({ db }),
+    onFailed() {},
+    async close() {
+      await db.close()
+      await client.end({ timeout: 1 })
     },
   }
 }

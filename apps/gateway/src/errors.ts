@@ -4,6 +4,7 @@ export type GatewayErrorCode =
   | 'unknown_option'
   | 'no_embedded_database'
   | 'unknown_pool'
+  | 'invalid_configuration'
   | 'port_in_use'
   | 'admin_token_missing'
   | 'admin_token_short'

@@ -37,6 +37,8 @@ export interface GatewayEnv {
     principal?: string
     /** The status of an answer that a proxied route has written to the connection itself. */
     sentStatus?: number
+    /** The pattern of the configured route that answered. */
+    matchedRoute?: string
   }
 }
 
@@ -96,6 +98,10 @@ export class Gateway extends Hono<GatewayEnv> {
   readonly upstreams: Upstreams
   /** How dedup finds the run behind a key. */
   readonly linkedRuns: LinkedRuns
+  /** Turns what a handler threw into an answer. */
+  readonly errorAnswer: (error: Error, c: Context) => Promise<Response>
+  /** Why the newest configuration file is not in force, where it is not. */
+  configRefusal: string | undefined
   readonly #options: GatewayOptions
   readonly #startup: Hook[] = []
   readonly #shutdown: Hook[] = []
@@ -218,9 +224,9 @@ export class Gateway extends Hono<GatewayEnv> {
             })),
       }),
     )
-    this.onError((error, c) =>
-      errorResponse(error, c, (cause) => logger?.error({ requestId: c.get('requestId'), err: cause })),
-    )
+    this.errorAnswer = (error, c) =>
+      errorResponse(error, c, (cause) => logger?.error({ requestId: c.get('requestId'), err: cause }))
+    this.onError(this.errorAnswer)
     this.notFound(notFound(this))
     this.get('/health', (c) => c.json(healthOf(this), healthOf(this).status === 'ok' ? 200 : 503))
     this.route('/health', healthRoutes(this))
@@ -248,7 +254,7 @@ export class Gateway extends Hono<GatewayEnv> {
 
   /** Makes a route durable: its request is recorded before the handler runs, and it finishes after a crash. */
   durable(options: DurableRouteOptions): MiddlewareHandler<DurableEnv> {
-    this.#maxBodyBytes = Math.max(this.#maxBodyBytes, options.maxBodyBytes ?? 0)
+    this.admitBodies(options.maxBodyBytes)
     return durableWay(this, options)
   }
 
@@ -270,9 +276,13 @@ export class Gateway extends Hono<GatewayEnv> {
 
   /** Passes requests for `path` on to an upstream. */
   proxy(path: string, options: ProxyRouteOptions): this {
-    this.#maxBodyBytes = Math.max(this.#maxBodyBytes, options.maxBodyBytes ?? 0)
     proxyRoute(this, path, options)
     return this
+  }
+
+  /** Lets the listener take bodies of that length, for a route that does. */
+  admitBodies(maxBytes = 0): void {
+    this.#maxBodyBytes = Math.max(this.#maxBodyBytes, maxBytes)
   }
 
   /** Gives a route that is not durable idempotency keys. */
@@ -411,7 +421,7 @@ export class Gateway extends Hono<GatewayEnv> {
     await this.audit.settled().catch(() => {})
     await this.idempotency.stop()
     await this.events.stop()
-    await this.upstreams.close()
+    await this.upstreams.destroy()
     await this.engine.close()
   }
 

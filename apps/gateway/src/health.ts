@@ -14,7 +14,15 @@ export function healthRoutes(gateway: Gateway): Hono {
     const { phase } = gateway.admission
     const storage = gateway.engine.health.state
     const ready = phase === 'ready' && storage === 'open'
-    return c.json({ status: ready ? 'ready' : 'not_ready', phase, storage }, ready ? 200 : 503)
+    return c.json(
+      {
+        status: ready ? 'ready' : 'not_ready',
+        phase,
+        storage,
+        ...(gateway.configRefusal === undefined ? {} : { configuration: gateway.configRefusal }),
+      },
+      ready ? 200 : 503,
+    )
   })
   app.get('/circuit-breakers', (c) => c.json(gateway.breakers))
   app.get('/connection-pool', (c) => {

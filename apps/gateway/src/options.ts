@@ -39,6 +39,10 @@ export interface GatewayOptions {
   readonly dataDir?: string
   /** An open database to use instead of `dataDir`; whoever opened it closes it. */
   readonly database?: Database
+  /** `postgres://user:password@host/database`: state lies in PostgreSQL, which any number of gateways share, instead of `dataDir`. */
+  readonly databaseUrl?: string
+  /** `redis://…`: idempotency keys lie in Redis; several nodes separated by commas, or `?cluster`, make it a Cluster. */
+  readonly redisUrl?: string
   /** Tells this process apart from others on the same stores: the host's name by default. */
   readonly nodeId?: string
   /**
@@ -106,6 +110,14 @@ const schema = z.strictObject({
   pools: z.array(given('a ConnectionPool')).optional(),
   dataDir: z.string().min(1).optional(),
   database: given<Database>('an open database').optional(),
+  databaseUrl: z
+    .string()
+    .regex(/^postgres(?:ql)?:\/\/\S+$/, 'expected postgres://…')
+    .optional(),
+  redisUrl: z
+    .string()
+    .regex(/^rediss?:\/\/\S+$/, 'expected redis://…')
+    .optional(),
   nodeId: z
     .string()
     .regex(/^[A-Za-z0-9._:-]{1,128}$/)

@@ -47,7 +47,7 @@ export function requestWay({ admission, metrics, log }: RequestWayParts): Middle
     c.res.headers.set('x-request-id', requestId)
     const durationMs = performance.now() - began
     if (metrics !== undefined) {
-      const route = routePath(c, -1)
+      const route = c.get('matchedRoute') ?? routePath(c, -1)
       metrics.observe({
         method: c.req.method,
         route: route === '/*' || route === '*' ? 'unmatched' : route,

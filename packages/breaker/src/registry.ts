@@ -62,6 +62,11 @@ export class CircuitBreakerRegistry {
     return this
   }
 
+  /** Forgets the breaker of that name; calls that it has let through go on. `false` when there was none. */
+  remove(name: string): boolean {
+    return this.#named.delete(name)
+  }
+
   /** The breaker of that name. Throws `unknown_breaker`. */
   get(name: string): CircuitBreaker {
     const breaker = this.#named.get(name)

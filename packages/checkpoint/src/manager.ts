@@ -268,6 +268,9 @@ export class CheckpointManager {
     { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal?: AbortSignal },
   ): Promise<Outcome | undefined> {
     const deadline = performance.now() + timeoutMs
+    const { store, live } = this.#core
+    if (store.watch !== undefined && timeoutMs > 0 && !live.has(id))
+      await this.#core.commit(store.watch(id)).catch(this.#core.report)
     for (;;) {
       const slice = Math.min(pollMs * (0.75 + this.#core.random() / 2), Math.max(0, deadline - performance.now()))
       const woken = this.#core.wakeups.next(id, slice, signal)

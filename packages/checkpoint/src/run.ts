@@ -439,7 +439,7 @@ export class Run {
     let value: unknown
     let failed: { readonly error: unknown } | undefined
     try {
-      const { kept } = await store.transact!(this.#held, async (transaction) => {
+      const kept = await store.transact!(this.#held, async (transaction) => {
         failed = undefined
         try {
           value = await attempt(this.#attempts, key, (context) => work(transaction, context), undefined, undefined)

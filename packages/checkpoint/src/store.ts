@@ -1,5 +1,5 @@
 import type { Outcome, RunInput, RunRecord, RunStatus, StepRecord, StepState } from './run-record.ts'
-import type { Durability, Unit, Write } from './unit.ts'
+import type { Unit, Write } from './unit.ts'
 
 /** An SQL statement and its parameters, for stores that can run the user's own writes with a step. */
 export type Statement = readonly [sql: string, params?: readonly (null | number | bigint | string | Uint8Array)[]]
@@ -199,10 +199,9 @@ export interface CheckpointStore {
    * Runs `work` in a transaction of the store's database and keeps the step that it resolves to in the same one. Rejects with
    * code `refused` as a unit would, and with whatever `work` throws; nothing is applied then.
    */
-  transact?(
-    held: Held,
-    work: (transaction: unknown) => Promise<StepRecord>,
-  ): Promise<{ readonly kept: Kept; readonly durability: Durability }>
+  transact?(held: Held, work: (transaction: unknown) => Promise<StepRecord>): Promise<Kept>
+  /** Asks for news of the run's end. A store without it tells of every end. */
+  watch?(id: string): Write
   /** Hears of news from every process on the store; resolves to a function that ends it. News may be lost: polls stand behind it. */
   listen?(listener: (news: StoreNews) => void): Promise<() => Promise<void>>
 }

@@ -259,8 +259,7 @@ const laws: readonly (readonly [name: string, law: Law])[] = [
           await within(transaction, run.id)
           return step('s')
         }
-        const { kept } = await store.transact(heldOf(run), work)
-        equal(kept.cancelRequested, false)
+        equal((await store.transact(heldOf(run), work)).cancelRequested, false)
         await rejects(store.transact({ id: run.id, fence: 9 }, work), 'lease_lost')
         await rejects(
           store.transact(heldOf(run), async (transaction) => {

@@ -1,8 +1,10 @@
-import { type Batchable, chooseBatch, type Group, HeldLocks, planGroups, type Step } from './batch.ts'
-import type { Answer, Lock, Procedure } from './database.ts'
+import { chooseBatch, HeldLocks } from './batch.ts'
+import type { Procedure } from './database.ts'
 import { closedError, failureOf, PostgresError, rootOf, textOf } from './errors.ts'
 import type { Line } from './line.ts'
-import { type DrizzleParts, openScope, type Scope } from './transaction.ts'
+import type { PendingUnit } from './pending-unit.ts'
+import { runProcedures } from './run-procedures.ts'
+import type { DrizzleParts } from './transaction.ts'
 import type { Durability } from './unit.ts'
 
 /** What group commit needs. */
@@ -13,7 +15,7 @@ export interface GroupCommitOptions {
   readonly onFull: 'wait' | 'refuse'
   readonly drizzle: DrizzleParts
   openLine(): Promise<Line>
-  procedure(name: string): Procedure<unknown> | undefined
+  readonly procedure: (name: string) => Procedure<unknown> | undefined
 }
 
 /** Units in one transaction at most. */
@@ -24,45 +26,6 @@ const maxConflicts = 8
 /** How many connections may break under a unit before it goes alone, and before it counts as the cause. */
 const suspiciousLosses = 2
 const maxLosses = 4
-
-/** One unit from `commit()` until its answer. */
-export class PendingUnit implements Batchable {
-  readonly steps: readonly Step[]
-  readonly locks: readonly Lock[]
-  readonly shape: string
-  readonly results: unknown[]
-  deadlineAt = 0
-  losses = 0
-  settled = false
-  readonly #committed: (results: readonly unknown[], level: Durability) => void
-  readonly #failed: (error: unknown) => void
-
-  constructor(
-    steps: readonly Step[],
-    locks: readonly Lock[],
-    committed: (results: readonly unknown[], level: Durability) => void,
-    failed: (error: unknown) => void,
-  ) {
-    this.steps = steps
-    this.locks = locks
-    this.shape = steps.map(({ procedure, apart }) => `${apart ? '|' : ''}${procedure}`).join('\n')
-    this.results = new Array(steps.length)
-    this.#committed = committed
-    this.#failed = failed
-  }
-
-  commit(level: Durability): void {
-    if (this.settled) return
-    this.settled = true
-    this.#committed(this.results, level)
-  }
-
-  fail(error: unknown): void {
-    if (this.settled) return
-    this.settled = true
-    this.#failed(error)
-  }
-}
 
 /** How one try of a batch ended. */
 type Attempt =
@@ -291,10 +254,11 @@ export class GroupCommit {
   async #attempt(lane: Lane, line: Line, units: readonly PendingUnit[]): Promise<Attempt> {
     lane.commitSent = false
     const timer = this.#watchBatch(lane, line, units)
+    const { drizzle, procedure } = this.#options
     try {
       line.send('begin').catch(() => {})
       line.refreshLevel()
-      const refused = await this.#untilLost(lane, this.#runAll(line, units))
+      const refused = await this.#untilLost(lane, runProcedures(line, units, drizzle, procedure))
       if (refused.size > 0 || units.some(({ settled }) => settled)) {
         line.send('rollback').catch(() => {})
         return { ended: 'without', refused }
@@ -320,46 +284,6 @@ export class GroupCommit {
     })
   }
 
-  /** Runs the procedures of all units and gives those that were refused, by the first procedure that refused any. */
-  async #runAll(line: Line, units: readonly PendingUnit[]): Promise<ReadonlyMap<PendingUnit, unknown>> {
-    const refused = new Map<PendingUnit, unknown>()
-    const running: { readonly group: Group<PendingUnit>; readonly answers: Promise<readonly Answer[]> }[] = []
-    const scopes: Scope[] = []
-    try {
-      for (const group of planGroups(units)) {
-        const procedure = this.#options.procedure(group.procedure)
-        if (procedure === undefined) throw new Error(`No procedure \`${group.procedure}\` is defined`)
-        if (procedure.oneStatement === true) {
-          await new Promise<void>((sent) => {
-            const scope = openScope(line, this.#options.drizzle, { prepare: true, onlyStatement: sent })
-            scopes.push(scope)
-            const answers = procedure.run(scope.tx, group.batch)
-            answers.then(
-              () => sent(),
-              () => sent(),
-            )
-            running.push({ group, answers })
-          })
-          continue
-        }
-        for (const { group, answers } of running.splice(0)) read(group, await answers, refused)
-        if (refused.size > 0) return refused
-        const scope = openScope(line, this.#options.drizzle, { prepare: true })
-        scopes.push(scope)
-        read(group, await procedure.run(scope.tx, group.batch), refused)
-        scope.shut()
-        if (refused.size > 0) return refused
-      }
-      for (const { group, answers } of running) {
-        read(group, await answers, refused)
-        if (refused.size > 0) return refused
-      }
-      return refused
-    } finally {
-      for (const scope of scopes) scope.shut()
-    }
-  }
-
   /**
    * Answers units whose deadline passes while their batch is on its way. Until the COMMIT is sent it will not be sent with
    * them in it, so they are certainly not applied. When nobody waits any more, the connection has had its time.
@@ -381,22 +305,6 @@ export class GroupCommit {
     }
     arm()
     return { stop: () => clearTimeout(timer) }
-  }
-}
-
-/** Sorts the answers of one group into results and refusals. */
-function read(
-  { procedure, batch, units, steps }: Group<PendingUnit>,
-  answers: readonly Answer[],
-  refused: Map<PendingUnit, unknown>,
-): void {
-  if (answers.length !== batch.length) {
-    throw new Error(`\`${procedure}\` gave ${answers.length} answers to ${batch.length} writes`)
-  }
-  for (let i = 0; i < answers.length; i++) {
-    const answer = answers[i]!
-    if ('refused' in answer) refused.set(units[i]!, answer.refused)
-    else units[i]!.results[steps[i]!] = answer.result
   }
 }
 

@@ -10,11 +10,12 @@ import type {
   Procedure,
 } from './database.ts'
 import { closedError, failureOf, invalid, PostgresError, rootOf, textOf } from './errors.ts'
-import { GroupCommit, PendingUnit } from './group-commit.ts'
+import { GroupCommit } from './group-commit.ts'
 import { Line, type LineOptions, levelOf, type ParsedOptions, settings, type TypeTables } from './line.ts'
 import { OwnLines, SharedLines } from './lines.ts'
 import { Notifications } from './listen.ts'
 import { migrateOn } from './migrate.ts'
+import { PendingUnit } from './pending-unit.ts'
 import { type DrizzleParts, drizzleParts, openScope } from './transaction.ts'
 import type { Durability, Unit, Write } from './unit.ts'
 

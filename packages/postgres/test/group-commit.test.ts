@@ -112,6 +112,37 @@ describe('units', () => {
     expect(await made.keys('entry')).toHaveLength(8)
   })
 
+  test('U2: what a refused unit wrote makes no other one be refused', async () => {
+    const made = await fresh({ lanes: 1 })
+    made.db.define<string>('add', {
+      locks: () => [],
+      oneStatement: true,
+      async run(tx, batch) {
+        await tx.execute(sql`insert into entry (key) select unnest(${sql.param(batch)}::text[])`)
+        return batch.map(() => ({ result: 1 }))
+      },
+    })
+    for (const oneStatement of [true, false]) {
+      made.db.define<string>('few', {
+        locks: () => [],
+        oneStatement,
+        async run(tx, batch) {
+          const [row] = await tx.execute(sql`select count(*)::int as n from entry`)
+          return batch.map(() => (Number(row?.['n']) > 1 ? { refused: 'too many' } : { result: 1 }))
+        },
+      })
+      await made.client`delete from entry`
+      const add = { procedure: 'add', args: 'x' }
+      await code(commit(made.db, put('held')))
+      const first = holdFirst(made)
+      const opening = commit(made.db, put(`open ${oneStatement}`))
+      await first.held
+      const told = [code(commit(made.db, put('held'), add)), code(commit(made.db, add, { procedure: 'few', args: '' }))]
+      first.release()
+      expect(await Promise.all([...told, code(opening)])).toEqual(['refused', 'no error', 'no error'])
+    }
+  })
+
   test('U3: an error of a statement is its own unit’s, wherever it is in the batch', async () => {
     const { db, keys } = await fresh({ lanes: 1 })
     const results = await Promise.all(

@@ -33,7 +33,12 @@ const kinds = {
   updated_at: 'number',
 } as const
 
-type Column = keyof typeof kinds
+/** Whether a column is a number. */
+export function isNumber(column: Column): boolean {
+  return kinds[column] === 'number'
+}
+
+export type Column = keyof typeof kinds
 type Value = null | number | string
 
 /** The columns of `gw_run` in order, without the CRC that follows them. */
