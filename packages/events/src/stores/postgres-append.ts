@@ -10,6 +10,7 @@ export interface AppendArgs {
   readonly stream: string
   readonly events: readonly NewEvent[]
   readonly expected: Expected
+  readonly onRepeat: 'answer' | 'refuse'
 }
 
 /** What an append needs of an open transaction. */
@@ -38,11 +39,15 @@ class Surroundings {
   }
 
   /** Places an append, or says why not. */
-  answer({ stream, events, expected }: AppendArgs, place: (event: NewEvent, version: number) => StoredEvent): Answer {
+  answer(
+    { stream, events, expected, onRepeat }: AppendArgs,
+    place: (event: NewEvent, version: number) => StoredEvent,
+  ): Answer {
     const repeated = repetitionOf(
       events.map(({ id }) => this.known.get(id)),
       events,
       stream,
+      onRepeat,
     )
     if (repeated !== undefined) return 'conflict' in repeated ? { refused: repeated } : { result: repeated }
     const actual = this.versions.get(stream) ?? -1
