@@ -437,14 +437,14 @@ export class Run {
     const startedAt = now()
     this.#ports.failpoint?.('step.before', this)
     let value: unknown
-    let failed: { readonly error: unknown } | undefined
+    let failed = false
     try {
       const kept = await store.transact!(this.#held, async (transaction) => {
-        failed = undefined
+        failed = false
         try {
           value = await attempt(this.#attempts, key, (context) => work(transaction, context), undefined, undefined)
         } catch (error) {
-          failed = { error }
+          failed = true
           throw error
         }
         const step = recordOf(name, occurrence, 'kept', encode(value), startedAt, now())
@@ -452,7 +452,8 @@ export class Run {
       })
       this.#told(kept)
     } catch (error) {
-      if (failed !== undefined) throw failed.error
+      // What the work threw, or what the store makes of it where its server went away under the work: nothing is applied.
+      if (failed) throw error
       throw this.#lost(error)
     }
     this.#ports.failpoint?.('step.after', this)

@@ -96,7 +96,9 @@ export function postgresCheckpointStore({ db }: PostgresCheckpointStoreOptions):
         try {
           return await transactOnce(db, held, work)
         } catch (error) {
-          if (n >= maxTransactions || !conflicts.has(sqlState(error))) throw error
+          if (n < maxTransactions && conflicts.has(sqlState(error))) continue
+          // Drizzle writes the parameters into its message, which must not become the run's reason.
+          throw error instanceof Error && 'params' in error ? rootOf(error) : error
         }
       }
     },
@@ -128,9 +130,14 @@ function transactOnce(
 
 /** The code of the innermost error: serialization failure and deadlock are worth another try. */
 function sqlState(error: unknown): unknown {
+  const root = rootOf(error)
+  return root instanceof Error && 'code' in root ? root.code : undefined
+}
+
+function rootOf(error: unknown): unknown {
   let root = error
   while (root instanceof Error && root.cause instanceof Error) root = root.cause
-  return root instanceof Error && 'code' in root ? root.code : undefined
+  return root
 }
 
 function filterOf(query: RunQuery): SQL {
