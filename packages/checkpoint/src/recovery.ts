@@ -115,7 +115,7 @@ export class Recovery {
       if (runs.length < limit && orphans.length === 0) break
     }
     for (const run of await store.unsettled(batch)) {
-      const outcome = await core.payloads.outcome(run.id)
+      const outcome = await store.outcome(run.id)
       if (outcome !== undefined) await this.#driver().settleElsewhere(run, outcome).catch(core.report)
     }
   }
@@ -145,7 +145,7 @@ export class Recovery {
   async #resume(run: RunRecord, resumer: Resumer): Promise<void> {
     const core = this.#core
     const operation = core.operations.get(run.operation)!
-    const [input, steps] = await Promise.all([core.payloads.input(run), core.payloads.steps(run)])
+    const [input, steps] = await Promise.all([core.store.input(run.id), core.store.steps(run.id)])
     if (input === undefined) throw new CheckpointError('corrupt_record', `Run ${run.id} has no input`)
     if (run.cancelRequested && steps.length === 0) {
       await this.#cancelled(run)
@@ -237,7 +237,7 @@ export class Recovery {
   async deliverSignals(id: string): Promise<void> {
     const live = this.#core.live.get(id)
     if (live === undefined) return
-    for (const step of await this.#core.payloads.steps(live.run)) if (step.state === 'signal') live.run.deliver(step)
+    for (const step of await this.#core.store.steps(id)) if (step.state === 'signal') live.run.deliver(step)
   }
 
   #collectLater(afterMs: number): void {
