@@ -145,7 +145,15 @@ export class Recovery {
   async #resume(run: RunRecord, resumer: Resumer): Promise<void> {
     const core = this.#core
     const operation = core.operations.get(run.operation)!
-    const [input, steps] = await Promise.all([core.store.input(run.id), core.store.steps(run.id)])
+    const [input, steps] = await Promise.all([core.store.input(run.id), core.store.steps(run.id)]).catch(
+      unlessErased,
+    )
+    if (input === 'erased') {
+      const outcome = problemOutcome(410, 'payload_erased', 'The request was erased')
+      await this.#driver().finish(run, 'dead', 'payload_erased', outcome)
+      this.#done(run)
+      return
+    }
     if (input === undefined) throw new CheckpointError('corrupt_record', `Run ${run.id} has no input`)
     if (run.cancelRequested && steps.length === 0) {
       await this.#cancelled(run)
@@ -264,4 +272,10 @@ export class Recovery {
     }
     return collected
   }
+}
+
+/** A request that was erased with its subject's key can never be taken up again. */
+function unlessErased(error: unknown): readonly ['erased', readonly []] {
+  if (error instanceof Error && 'code' in error && error.code === 'payload_erased') return ['erased', []]
+  throw error
 }

@@ -13,6 +13,9 @@ const [encoder, decoder] = [new TextEncoder(), new TextDecoder()]
 type Subject = string | undefined
 type Fields = Readonly<Record<string, unknown>>
 
+/** What stands for an answer that is gone with its subject's key. */
+export const erasedOutcome: Outcome = problemOutcome(410, 'payload_erased', 'The answer was erased')
+
 /** Whether the payload is gone with its subject's key. */
 export function isErased(error: unknown): boolean {
   return (
@@ -93,7 +96,7 @@ export function sealedPayloads(seal: Seal, allowUnsealed: boolean): SealedPayloa
         const [head, body] = unframed(await seal.open(outcome.body, { run, kind: 'outcome' }))
         return { ...outcome, ...(head as Pick<Outcome, 'headers'>), body }
       } catch (error) {
-        if (isErased(error)) return problemOutcome(410, 'payload_erased', 'The answer was erased')
+        if (isErased(error)) return erasedOutcome
         throw error
       }
     },

@@ -442,6 +442,21 @@ const laws: readonly (readonly [name: string, law: Law])[] = [
     },
   ],
   [
+    'law 11: a run that is removed and accepted again in one unit is there as it was accepted last, and counted once',
+    async (store) => {
+      const run = await accepted(store, { status: 'completed', owner: undefined, settled: true, expiresAt: 9 })
+      const before = await store.counts()
+      const other: RunInput = { ...input, url: 'http://h/other' }
+      const unit = store.unit()
+      unit.add(store.remove([run]))
+      unit.add(store.accept(run, other))
+      await unit.commit()
+      equal([await store.get(run.id), await store.input(run.id)], [run, other])
+      equal([await store.steps(run.id), await store.outcome(run.id)], [[], undefined])
+      equal([await store.counts(), (await store.list({ limit: 10 })).length], [before, 1])
+    },
+  ],
+  [
     'law 12: a refused unit leaves nothing of any of its writes',
     async (store) => {
       const run = await accepted(store)

@@ -16,14 +16,22 @@ export function clientOf(access: S3Access, changes: Partial<S3Access> = {}): Aws
   return new AwsClient({ accessKeyId, secretAccessKey, region, service: 's3' })
 }
 
-/** A cold store in a fresh bucket of the shared server. */
-export async function freshCold(options: Partial<S3CheckpointStoreOptions> = {}) {
+/** A cold store in a fresh folder of a bucket that this process has on the shared server. */
+export async function freshCold({ prefix = '', ...options }: Partial<S3CheckpointStoreOptions> = {}) {
   const access = await sharedS3()
-  const bucket = `gw-${randomBytes(8).toString('hex')}`
-  await access.createBucket(bucket)
+  bucketOnce ??= (async () => {
+    const name = `gw-${randomBytes(8).toString('hex')}`
+    await access.createBucket(name)
+    return name
+  })()
+  const bucket = await bucketOnce
+  const folder = randomBytes(8).toString('hex')
   const client = clientOf(access)
-  return { access, bucket, client, cold: s3CheckpointStore({ client, bucket, endpoint: access.url, ...options }) }
+  const inside = prefix === '' ? folder : `${folder}/${prefix}`
+  const place = { client, bucket, prefix: inside, endpoint: access.url }
+  return { access, bucket, folder, client, place, cold: s3CheckpointStore({ ...place, ...options }) }
 }
+let bucketOnce: Promise<string> | undefined
 
 export function freshDirectory(): string {
   return join(mkdtempSync(join(tmpdir(), 'gw-cold-')), 'data')
@@ -133,4 +141,18 @@ export async function wholeOf(store: CheckpointStore, id: string) {
     steps,
     outcome: outcome && { ...outcome, body: Buffer.from(outcome.body) },
   }
+}
+
+/** Runs `attempt` with its 1st, 2nd, 3rd … call failing, some at once, until one has no such call; resolves to how many there were. */
+export async function failingEachCall(attempt: (failing: number) => Promise<boolean>): Promise<number> {
+  let next = 1
+  let last = Number.POSITIVE_INFINITY
+  const work = async () => {
+    while (next < last) {
+      const failing = next++
+      if (!(await attempt(failing))) last = Math.min(last, failing)
+    }
+  }
+  await Promise.all(Array.from({ length: 6 }, work))
+  return last - 1
 }

@@ -258,7 +258,8 @@ test('G1: PostgreSQL restarting under load loses no run and finishes each once',
   await Promise.all(clients)
   expect(accepted.length).toBeGreaterThan(0)
   console.log(accepted.length, await process.checkpoints.counts(), errors.slice(-5), errors.length)
-  await new Promise((resolve) => setTimeout(resolve, 8000))
+  await new Promise((resolve) => setTimeout(resolve, 6000))
+  console.log(JSON.stringify((globalThis as any).sweepAt))
   console.log(accepted.length, await process.checkpoints.counts(), errors.slice(-5), errors.length, (await process.checkpoints.list({status:['running','queued','waiting','parked','dead','failed'], limit:3})).runs)
   for (const id of accepted) expect(await process.outcome(id)).toContain('201')
   const rows = await db.query<{ run: string; n: string; items: string }>(

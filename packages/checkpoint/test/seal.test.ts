@@ -105,7 +105,7 @@ test('T3: what is longer than asked is compressed, and kept so only if it is sma
   expect((await seal.seal(text, context)).length).toBeLessThan(text.length)
   expect((await seal.seal(short, context)).length).toBeGreaterThan(100)
   const kept = await seal.seal(noise, context)
-  expect(Buffer.from(kept).includes(noise)).toBe(true)
+  expect(kept.length).toBe(noise.length + 13)
   expect(Buffer.from(await seal.open(kept, context))).toEqual(noise)
 })
 

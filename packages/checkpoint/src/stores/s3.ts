@@ -5,6 +5,8 @@ import { md5 } from '../md5.ts'
 import { aboveZero, aFunction, checkOptions, having } from '../option-rules.ts'
 import { errorCodeOf, parseListing } from '../s3-listing.ts'
 
+export type { ColdStore, PutAnswer } from '../cold.ts'
+
 /** Signs requests: an `AwsClient` of aws4fetch. Its own `fetch` is not used, because it repeats a put without looking first. */
 export interface S3Client {
   readonly region?: string | undefined
@@ -32,7 +34,7 @@ export interface S3CheckpointStoreOptions {
   readonly sse?: ServerSideEncryption
   /** After this a call settles, with all its repeats: 15 s. */
   readonly deadlineMs?: number
-  readonly fetch?: (request: Request) => Promise<Response>
+  readonly fetch?: (request: Request, init: { readonly signal: AbortSignal }) => Promise<Response>
   readonly random?: () => number
 }
 
@@ -66,7 +68,7 @@ const text = new TextDecoder()
 export function s3CheckpointStore(options: S3CheckpointStoreOptions): ColdStore {
   checkOptions(options, rules)
   const { client, bucket, addressing = 'path', region = client.region, deadlineMs = 15_000, sse } = options
-  const { fetch: send = (request: Request) => fetch(request), random = () => Math.random() } = options
+  const { fetch: send = (request, init) => fetch(request, init), random = () => Math.random() } = options
   const prefix = options.prefix === undefined || options.prefix === '' ? '' : `${options.prefix.replace(/\/$/, '')}/`
   const base = new URL(options.endpoint ?? `https://s3.${region ?? 'us-east-1'}.amazonaws.com`)
   if (addressing === 'virtual-host') base.hostname = `${bucket}.${base.hostname}`
@@ -77,19 +79,29 @@ export function s3CheckpointStore(options: S3CheckpointStoreOptions): ColdStore 
   async function request({ method, key = '', query, headers, body }: RequestParts, limitMs: number): Promise<Reply> {
     const search = query === undefined ? '' : `?${new URLSearchParams(query)}`
     const abort = new AbortController()
-    const timer = setTimeout(() => abort.abort(new Error(`no answer within ${Math.ceil(limitMs)} ms`)), limitMs)
-    try {
-      const init: RequestInit = { method, redirect: 'manual', signal: abort.signal, headers: { ...headers } }
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        const reason = new Error(`no answer within ${Math.ceil(limitMs)} ms`)
+        reject(reason)
+        abort.abort(reason)
+      }, limitMs)
+    })
+    const exchange = async (): Promise<Answered> => {
+      const init: RequestInit = { method, redirect: 'manual', headers: { ...headers } }
       if (body !== undefined) {
         init.body = body
         init.headers = { ...headers, 'x-amz-content-sha256': await sha256(body) }
       }
-      const response = await send(
-        await client.sign(`${root}${key === '' ? '' : `/${prefix}${key}`}${search}`, { ...init, aws }),
-      )
+      const signed = await client.sign(`${root}${key === '' ? '' : `/${prefix}${key}`}${search}`, { ...init, aws })
+      // The signal is given here and not to the request: one that a request passes on is lost with that request (undici #3644).
+      const response = await send(signed, { signal: abort.signal })
       return { status: response.status, bytes: new Uint8Array(await response.arrayBuffer()) }
+    }
+    try {
+      return await Promise.race([exchange(), late])
     } catch (cause) {
-      return { status: 0, cause: abort.signal.aborted ? abort.signal.reason : cause }
+      return { status: 0, cause }
     } finally {
       clearTimeout(timer)
     }
@@ -218,7 +230,7 @@ export function s3CheckpointStore(options: S3CheckpointStoreOptions): ColdStore 
     }
   }
 
-  return { probe, put, list, remove, get: (name) => read(checked(name), deadline(), 'cold_unavailable') }
+  return { probe, put, list, remove, get: async (name) => read(checked(name), deadline(), 'cold_unavailable') }
 }
 
 const rules = {

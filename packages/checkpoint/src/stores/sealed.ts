@@ -1,7 +1,7 @@
 import { checkOptions, having, type OptionRule } from '../option-rules.ts'
 import type { RunRecord, StepRecord } from '../run-record.ts'
 import { createSeal, type SealOptions, sealRules } from '../seal.ts'
-import { isErased, sealedPayloads } from '../sealed-payload.ts'
+import { erasedOutcome, isErased, sealedPayloads } from '../sealed-payload.ts'
 import type { CheckpointStore, Claimed } from '../store.ts'
 import type { Durability, Unit, Write } from '../unit.ts'
 
@@ -31,7 +31,7 @@ interface Added {
  * request id, stage, links, the names of steps and of data fields) stay readable, because runs are looked up by them.
  *
  * The payloads of a run with a `subject` are sealed by the keyring, if one is given. After the subject's erasure they are gone: the
- * row says `payload_erased` in its `reason`, the response is a 410 and the request cannot be resumed (`payload_erased`).
+ * row says `payload_erased` in its `reason`, the response is a 410, and a run that was not over ends without having its answer kept.
  *
  * Its writes go only into units that it made.
  */
@@ -94,7 +94,12 @@ export function sealedCheckpointStore(options: SealedCheckpointStoreOptions): Ch
     finish: (held, ending) =>
       later(async () => {
         const subject = await subjects.of(held.id)
-        return store.finish(held, { ...ending, outcome: await payloads.sealOutcome(held.id, ending.outcome, subject) })
+        const outcome = await payloads.sealOutcome(held.id, ending.outcome, subject).catch((error: unknown) => {
+          // A run outlives its subject's key only to end; its answer is not kept.
+          if (!isErased(error)) throw error
+          return payloads.sealOutcome(held.id, erasedOutcome, undefined)
+        })
+        return store.finish(held, { ...ending, outcome })
       }),
     claim: (claim) =>
       opening(store.claim(claim), async (result) => {

@@ -257,9 +257,12 @@ export function tieredCheckpointStore(options: TieredCheckpointStoreOptions): Ti
         cache.put(id, { outcome })
         return outcome
       }
-      const bundle = await fromCold(record)
+      const input = await primary.input(id)
       // It may have finished, or been moved, between the reads above.
-      return bundle?.outcome ?? (await primary.outcome(id)) ?? Promise.reject(missing(id))
+      if (input === undefined || !isCold(input)) return primary.outcome(id)
+      const bundle = await fromCold(record)
+      if (bundle === undefined) throw missing(id)
+      return bundle.outcome
     },
 
     tiers: () => ({
