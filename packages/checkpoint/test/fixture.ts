@@ -25,7 +25,9 @@ export function atEnd(close: () => Promise<unknown>): void {
   open.push(close)
 }
 
-export async function sqlite(directory = join(mkdtempSync(join(tmpdir(), 'gw-checkpoint-')), 'data')): Promise<Database> {
+export async function sqlite(
+  directory = join(mkdtempSync(join(tmpdir(), 'gw-checkpoint-')), 'data'),
+): Promise<Database> {
   const db = await openDatabase({ directory })
   atEnd(() => db.close())
   return db

@@ -100,7 +100,9 @@ test('S3: a compensation that keeps failing parks the run, and a person lets it 
     throw new Error('no')
   })
   const id = await process.send()
-  await expect.poll(async () => (await process.checkpoints.get(id))?.reason, { timeout: 5_000 }).toContain('book#1 could not')
+  await expect
+    .poll(async () => (await process.checkpoints.get(id))?.reason, { timeout: 5_000 })
+    .toContain('book#1 could not')
   broken = false
   await process.checkpoints.resolve(id, { kind: 'rerun' }, me)
   expect(await process.outcome(id)).toContain('500')
@@ -111,15 +113,21 @@ test('S3: a step that asks whether its effect happened is not run again where it
   const entered = gate()
   let calls = 0
   const first = processOn(store, (run) =>
-    run.step('pay', () => {
-      calls++
-      entered.open()
-      return new Promise(() => {})
-    }, { onCrash: () => ({ done: false }) }),
+    run.step(
+      'pay',
+      () => {
+        calls++
+        entered.open()
+        return new Promise(() => {})
+      },
+      { onCrash: () => ({ done: false }) },
+    ),
   )
   const id = await first.send()
   await entered.passed
-  const second = processOn(store, (run) => run.step('pay', () => calls++, { onCrash: () => ({ done: true, value: 'paid' }) }))
+  const second = processOn(store, (run) =>
+    run.step('pay', () => calls++, { onCrash: () => ({ done: true, value: 'paid' }) }),
+  )
   await second.checkpoints.start()
   expect([await second.outcome(id), calls]).toEqual(['201 {"result":"paid"}', 1])
 })
@@ -128,10 +136,14 @@ test('C2: a person says that the step under way happened, and the run goes on wi
   const store = memoryCheckpointStore()
   const entered = gate()
   const handler = (run: Run) =>
-    run.step('pay', () => {
-      entered.open()
-      return new Promise(() => {})
-    }, { onCrash: 'park' })
+    run.step(
+      'pay',
+      () => {
+        entered.open()
+        return new Promise(() => {})
+      },
+      { onCrash: 'park' },
+    )
   const first = processOn(store, handler)
   const id = await first.send()
   await entered.passed
@@ -139,7 +151,9 @@ test('C2: a person says that the step under way happened, and the run goes on wi
   const second = processOn(store, handler, { onTransition: ({ type, actor }) => transitions.push([type, actor]) })
   await second.checkpoints.start()
   await expect.poll(async () => (await second.checkpoints.get(id))?.status).toBe('parked')
-  await expect(second.checkpoints.resolve(id, { kind: 'done', step: 'other', value: 1 }, me)).rejects.toMatchObject({ code: 'not_found' })
+  await expect(second.checkpoints.resolve(id, { kind: 'done', step: 'other', value: 1 }, me)).rejects.toMatchObject({
+    code: 'not_found',
+  })
   await second.checkpoints.resolve(id, { kind: 'done', step: 'pay', value: 'by hand' }, me)
   expect(await second.outcome(id)).toBe('201 {"result":"by hand"}')
   expect(transitions).toContainEqual(['checkpoint.resolved', 'me'])
@@ -253,10 +267,15 @@ test('S4, O3: run.fetch sends its own key, the same at each try, and honours Ret
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   atEnd(() => new Promise((resolve) => server.close(resolve)))
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
-  const process = processOn(undefined, async (run) => {
-    const response = await run.fetch('call', url, { method: 'POST' })
-    return [response.status, response.headers.get('x-made'), await response.text()]
-  }, {}, { retry: { initialMs: 1 } })
+  const process = processOn(
+    undefined,
+    async (run) => {
+      const response = await run.fetch('call', url, { method: 'POST' })
+      return [response.status, response.headers.get('x-made'), await response.text()]
+    },
+    {},
+    { retry: { initialMs: 1 } },
+  )
   const id = await process.send()
   expect(await process.outcome(id)).toBe('201 {"result":[200,"1","bytes"]}')
   expect(keys).toHaveLength(2)
@@ -363,12 +382,20 @@ test('A2: two requests with one X-Request-ID are two runs, and a path is not an 
 })
 
 test('W2: a route may cancel the run of a client that goes away; any other goes on', async () => {
-  for (const [onDisconnect, status] of [['cancel', 'cancelled'], ['continue', 'completed']] as const) {
+  for (const [onDisconnect, status] of [
+    ['cancel', 'cancelled'],
+    ['continue', 'completed'],
+  ] as const) {
     const [entered, go] = [gate(), gate()]
-    const process = processOn(undefined, async (run) => {
-      entered.open()
-      await Promise.race([go.passed, new Promise((resolve) => run.signal.addEventListener('abort', resolve))])
-    }, {}, { onDisconnect })
+    const process = processOn(
+      undefined,
+      async (run) => {
+        entered.open()
+        await Promise.race([go.passed, new Promise((resolve) => run.signal.addEventListener('abort', resolve))])
+      },
+      {},
+      { onDisconnect },
+    )
     const client = new AbortController()
     const request = new Request('http://h/jobs/a', { method: 'POST', body: '{}', signal: client.signal })
     void process.app.request(request)
@@ -388,4 +415,34 @@ test('M1: two updates by hand at once lose nothing', async () => {
   expect(Object.keys(checkpoint!.data as object)).toHaveLength(21)
   await checkpoints.cancel(id, me)
   await expect.poll(async () => (await checkpoints.get(id))?.status).toBe('cancelled')
+})
+
+test('R2: a run that is queued while a sweep is under way is not missed, and one failed pass strands nothing', async () => {
+  const store = memoryCheckpointStore()
+  let hold: Promise<void> | undefined
+  let failing = false
+  const process = processOn(
+    {
+      ...store,
+      async held(owner) {
+        const held = await store.held(owner)
+        await hold
+        if (failing) throw new Error('the store is away')
+        return held
+      },
+    },
+    () => 'ran',
+    { leaseMs: 300 },
+  )
+  await process.checkpoints.start()
+  const go = gate()
+  hold = go.passed
+  const sweeping = process.checkpoints.sweep()
+  const id = await process.send()
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  failing = true
+  go.open()
+  await sweeping
+  failing = false
+  expect(await process.outcome(id)).toBe('201 {"result":"ran"}')
 })
