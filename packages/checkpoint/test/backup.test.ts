@@ -242,6 +242,27 @@ test('T2: a run that finishes while a pass reads it is in the next pass', async 
   expect((await into.get(run.id))?.status).toBe('completed')
 })
 
+test('T2: a run that is settled while a pass writes its end is in the next pass as settled', async () => {
+  const primary = memoryCheckpointStore()
+  const { cold } = await freshCold()
+  const run = recordOf({ status: 'completed', owner: undefined, expiresAt: start * 2 })
+  const meddling: ColdStore = {
+    ...cold,
+    async put(name, body) {
+      if ((await store.get(run.id))?.settled === false) await commit(store, store.settle(run.id))
+      return cold.put(name, body)
+    },
+  }
+  const { store } = await backedUp({ primary, cold: meddling })
+  await store.backup()
+  await commit(store, store.accept(run, inputOf('x'), { outcome: outcomeOf('x') }))
+  await store.backup()
+  await store.backup()
+  const into = memoryCheckpointStore()
+  await restore({ cold, into, now: () => start })
+  expect((await into.get(run.id))?.settled).toBe(true)
+})
+
 test('T2: a process that starts again backs up what the one before it had not', async () => {
   const { primary } = await machine()
   const first = await backedUp({ primary })
@@ -308,7 +329,7 @@ test('T2: a pass that fails at any call loses nothing: the next one has it', asy
         return cold.list(prefix, options)
       },
     }
-    const { store, clock } = await backedUp({ cold: unreliable, fullBackupIntervalMs: 10_000 })
+    const { store, clock } = await backedUp({ cold: unreliable, fullBackupIntervalMs: 15_000 })
     const ids: string[] = []
     for (let pass = 0; pass < 4; pass++) {
       ids.push((await completedRun(store, `pass ${pass}`)).id)
