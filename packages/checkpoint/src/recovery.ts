@@ -115,7 +115,7 @@ export class Recovery {
       if (runs.length < limit && orphans.length === 0) break
     }
     for (const run of await store.unsettled(batch)) {
-      const outcome = await core.payloads.outcome(run.id)
+      const outcome = await store.outcome(run.id)
       if (outcome !== undefined) await this.#driver().settleElsewhere(run, outcome).catch(core.report)
     }
   }
@@ -145,7 +145,7 @@ export class Recovery {
   async #resume(run: RunRecord, resumer: Resumer): Promise<void> {
     const core = this.#core
     const operation = core.operations.get(run.operation)!
-    const [input, steps] = await Promise.all([core.payloads.input(run), core.payloads.steps(run)]).catch(unlessErased)
+    const [input, steps] = await Promise.all([core.store.input(run.id), core.store.steps(run.id)]).catch(unlessErased)
     if (input === 'erased') {
       const outcome = problemOutcome(410, 'payload_erased', 'The request was erased')
       await this.#driver().finish(run, 'dead', 'payload_erased', outcome)
@@ -243,7 +243,7 @@ export class Recovery {
   async deliverSignals(id: string): Promise<void> {
     const live = this.#core.live.get(id)
     if (live === undefined) return
-    for (const step of await this.#core.payloads.steps(live.run)) if (step.state === 'signal') live.run.deliver(step)
+    for (const step of await this.#core.store.steps(id)) if (step.state === 'signal') live.run.deliver(step)
   }
 
   #collectLater(afterMs: number): void {
