@@ -17,6 +17,8 @@ export function seededRandom(seed: number): () => number {
 export class Workload {
   readonly asked: Asked[] = []
   readonly received: Received[] = []
+  /** The last answer to each key that has no final one. */
+  readonly unsettled = new Map<string, string>()
   sent = 0
   answered = 0
   readonly #random: () => number
@@ -53,6 +55,7 @@ export class Workload {
     const text = await response.text()
     this.answered++
     if (response.status !== 200 && response.status !== 201) {
+      this.unsettled.set(key, `${response.status} ${response.headers.get('gw-run') ?? ''} ${text}`)
       if ([202, 409, 503].includes(response.status)) return false
       throw new Error(`${key} was answered ${response.status} ${text}`)
     }
@@ -60,6 +63,7 @@ export class Workload {
     writeSync(this.#journal, `${JSON.stringify(answer)}\n`)
     fsyncSync(this.#journal)
     this.received.push(answer)
+    this.unsettled.delete(key)
     return true
   }
 

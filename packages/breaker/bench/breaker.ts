@@ -23,7 +23,13 @@ const failing = async (): Promise<number> => {
 // A caller that gets an error made anew, as callers do: opossum does the same.
 const sampling = { threshold: 0.999_999, duration: 300_000, minimumRps: 1e9 }
 const ours = (): CircuitBreaker =>
-  new CircuitBreaker({ name: 'ours', failureThreshold: Number.POSITIVE_INFINITY, failureRatio: 1, openMs: year, minimumCalls: 1e9 })
+  new CircuitBreaker({
+    name: 'ours',
+    failureThreshold: Number.POSITIVE_INFINITY,
+    failureRatio: 1,
+    openMs: year,
+    minimumCalls: 1e9,
+  })
 const exact = (): CircuitBreaker => new CircuitBreaker({ name: 'ours', failureThreshold: 5, openMs: year })
 const policy = () => circuitBreaker(handleAll, { halfOpenAfter: year, breaker: new SamplingBreaker(sampling) })
 const signal = new AbortController().signal
@@ -35,7 +41,11 @@ interface Side {
   readonly make: () => Promise<() => Promise<unknown>>
 }
 
-async function opened<Target>(target: Target, fail: (target: Target) => Promise<unknown>, isOpen: (target: Target) => boolean): Promise<Target> {
+async function opened<Target>(
+  target: Target,
+  fail: (target: Target) => Promise<unknown>,
+  isOpen: (target: Target) => boolean,
+): Promise<Target> {
   while (!isOpen(target)) await fail(target).catch(() => {})
   return target
 }
@@ -113,7 +123,11 @@ const suites: Readonly<Record<string, readonly Side[]>> = {
       name: '@gw/breaker',
       calls: 50_000,
       make: async () => {
-        const breaker = await opened(exact(), (target) => target.run(failing), (target) => target.state === 'OPEN')
+        const breaker = await opened(
+          exact(),
+          (target) => target.run(failing),
+          (target) => target.state === 'OPEN',
+        )
         return () => breaker.run(ok)
       },
     },
@@ -205,7 +219,9 @@ for (const [suite, sides] of Object.entries(suites)) {
     const ratio = median(side) / median(against)
     if (ratio > atMost) missed++
     if (!values.json)
-      console.log(`${suite}: ${side} is ${ratio.toFixed(2)} × ${against}, goal ${atMost}: ${ratio <= atMost ? 'reached' : 'MISSED'}`)
+      console.log(
+        `${suite}: ${side} is ${ratio.toFixed(2)} × ${against}, goal ${atMost}: ${ratio <= atMost ? 'reached' : 'MISSED'}`,
+      )
   }
 }
 

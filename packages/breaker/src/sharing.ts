@@ -1,8 +1,10 @@
 import type { CircuitBreaker } from './circuit-breaker.ts'
-import { checkOptions, type Rule, rule } from './options.ts'
+import { callable, checkOptions, count, period, type Rule, rule } from './options.ts'
 import type { BreakerStore, ClusterState, SettledProbe } from './store.ts'
 import type { BreakerTransition, BreakerWarning } from './transition.ts'
 import type { Verdict } from './verdict.ts'
+
+export type { BreakerStore, ClusterRequest, ClusterState, SettledProbe } from './store.ts'
 
 /** One of the cluster's trials, which this node may make. */
 export interface Probe {
@@ -54,12 +56,13 @@ export interface BreakerSharing {
   stop(): Promise<void>
 }
 
-const period = rule('a finite number above 0', (value) => typeof value === 'number' && value > 0 && value < Infinity)
-const callable = rule('a function', (value) => typeof value === 'function')
 const rules: Readonly<Record<keyof ShareBreakersOptions, Rule>> = {
   store: rule('a store', (value) => typeof (value as { exchange?: unknown } | null)?.exchange === 'function'),
-  breakers: rule('an iterable', (value) => typeof (value as Iterable<unknown> | null)?.[Symbol.iterator] === 'function'),
-  quorum: rule('a whole number above 0', (value) => Number.isSafeInteger(value) && (value as number) > 0),
+  breakers: rule(
+    'an iterable',
+    (value) => typeof (value as Iterable<unknown> | null)?.[Symbol.iterator] === 'function',
+  ),
+  quorum: count,
   pollMs: period,
   leaseMs: period,
   deadlineMs: period,
@@ -141,7 +144,8 @@ export function shareBreakers(options: ShareBreakersOptions): BreakerSharing {
         const { generation, state, remainingMs, votes, calls, failures } = known
         breakers[name] = { generation, state, remainingMs, votes, calls, failures }
       }
-      const state: SharingHealth['state'] = !started || exchanges === 0 ? 'idle' : reason === undefined ? 'shared' : 'local'
+      const state: SharingHealth['state'] =
+        !started || exchanges === 0 ? 'idle' : reason === undefined ? 'shared' : 'local'
       return { state, ...(reason === undefined ? {} : { reason }), exchanges, failedExchanges, breakers }
     },
     async start() {

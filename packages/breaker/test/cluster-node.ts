@@ -1,9 +1,10 @@
 /** One node of the cluster test: calls the upstream through a shared breaker as often as it is told over IPC. */
 import { createClient } from 'redis'
-import { CircuitBreaker, shareBreakers } from '../src/index.ts'
+import { CircuitBreaker } from '../src/index.ts'
+import { shareBreakers } from '../src/sharing.ts'
 import { redisBreakerStore } from '../src/stores/redis.ts'
 
-const [redisUrl, upstream, node] = process.argv.slice(2) as [string, string, string]
+const [redisUrl, upstream, node, prefix] = process.argv.slice(2) as [string, string, string, string]
 const client = createClient({ url: redisUrl })
 const subscriber = client.duplicate()
 for (const each of [client, subscriber]) each.on('error', () => {})
@@ -13,7 +14,8 @@ const transitions: string[] = []
 const breaker = new CircuitBreaker({
   name: 'upstream',
   failureThreshold: 5,
-  openMs: 1_500,
+  openMs: 3_000,
+  maxHalfOpenMs: 60_000,
   halfOpenMaxCalls: 2,
   onTransition: ({ type, reason }) => {
     transitions.push(`${type} ${reason}`)
@@ -21,7 +23,7 @@ const breaker = new CircuitBreaker({
   },
 })
 const sharing = shareBreakers({
-  store: redisBreakerStore({ client, subscriber, prefix: 'test' }),
+  store: redisBreakerStore({ client, subscriber, prefix }),
   breakers: [['upstream', breaker]],
   node,
   pollMs: 200,

@@ -145,7 +145,9 @@ export class Recovery {
   async #resume(run: RunRecord, resumer: Resumer): Promise<void> {
     const core = this.#core
     const operation = core.operations.get(run.operation)!
-    const [input, steps] = await Promise.all([core.store.input(run.id), core.store.steps(run.id)]).catch(unlessErased)
+    const [input, steps] = await Promise.all([core.store.input(run.id), core.store.steps(run.id)]).catch(
+      unlessErased,
+    )
     if (input === 'erased') {
       const outcome = problemOutcome(410, 'payload_erased', 'The request was erased')
       await this.#driver().finish(run, 'dead', 'payload_erased', outcome)

@@ -446,7 +446,7 @@ export class Run {
       })
       this.#told(kept)
     } catch (error) {
-      if (failed !== undefined) throw failed.error
+      if (failed !== undefined && error === failed.error) throw error
       throw this.#lost(error)
     }
     this.#ports.failpoint?.('step.after', this)

@@ -1,4 +1,4 @@
-import { connectPostgres, type PostgresTransaction, postgresDatabase } from '@gw/postgres'
+import { connectPostgres, postgresDatabase, type PostgresTransaction } from '@gw/postgres'
 import { freshDatabase, postgres } from '@gw/services'
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/postgres-js'
@@ -258,15 +258,9 @@ test('G1: PostgreSQL restarting under load loses no run and finishes each once',
   await Promise.all(clients)
   expect(accepted.length).toBeGreaterThan(0)
   console.log(accepted.length, await process.checkpoints.counts(), errors.slice(-5), errors.length)
-  await new Promise((resolve) => setTimeout(resolve, 8000))
-  console.log(
-    accepted.length,
-    await process.checkpoints.counts(),
-    errors.slice(-5),
-    errors.length,
-    (await process.checkpoints.list({ status: ['running', 'queued', 'waiting', 'parked', 'dead', 'failed'], limit: 3 }))
-      .runs,
-  )
+  await new Promise((resolve) => setTimeout(resolve, 6000))
+  console.log(JSON.stringify((globalThis as any).sweepAt))
+  console.log(accepted.length, await process.checkpoints.counts(), errors.slice(-5), errors.length, (await process.checkpoints.list({status:['running','queued','waiting','parked','dead','failed'], limit:3})).runs)
   for (const id of accepted) expect(await process.outcome(id)).toContain('201')
   const rows = await db.query<{ run: string; n: string; items: string }>(
     sql`SELECT run, count(*) AS n, count(DISTINCT item) AS items FROM work GROUP BY run`,

@@ -7,7 +7,7 @@ import { Heartbeats } from './heartbeat.ts'
 import { type JournalEntry, LateSettlements, memoryJournal } from './journal.ts'
 import { isNoStore, storedOf, withoutUnreplayable } from './replay.ts'
 import { type Seal, sealWith } from './seal.ts'
-import type { DedupStore, KeyLink, KeyRecord, Settlement, StoredResponse } from './store.ts'
+import type { ClaimAnswer, DedupStore, KeyLink, KeyRecord, Settlement, StoredResponse } from './store.ts'
 import type { Unit, Write } from './unit.ts'
 import { type WaitEnd, Waiters } from './waiters.ts'
 
@@ -47,6 +47,8 @@ export interface RequestIdentity {
 export type Kept = 'stored' | 'superseded' | 'unstored'
 
 const principalsRemembered = 1_000
+/** A call that failed sooner than this is worth another at once. */
+const soonMs = 500
 
 /** Remembers which keys are in flight and what was answered to them. */
 export class RequestDeduplicator {
@@ -443,19 +445,22 @@ export class RequestDeduplicator {
   }
 
   /** A claim whose answer was lost is asked for once more with its own token, which the store knows if it was made. */
-  async #tryClaim(claim: Claim) {
+  async #tryClaim(claim: Claim): Promise<ClaimAnswer> {
+    const began = this.#monotonic()
     try {
       return await this.keyStore.tryClaim(claim.wanted)
     } catch (error) {
       if (codeOf(error) !== 'unknown') throw error
       try {
-        return await this.keyStore.tryClaim(claim.wanted)
-      } catch (again) {
-        // Nothing runs under this claim, whether it was made or not: it is taken back when the store can be reached.
-        const { windowMs } = claim.wanted
-        await this.#late.add({ link: linkOf(claim), windowMs, until: this.#now() + windowMs })
-        throw again
+        // A store that let a call wait until its deadline would do so again.
+        if (this.#monotonic() - began < soonMs) return await this.keyStore.tryClaim(claim.wanted)
+      } catch {
+        // The first failure is the one to tell.
       }
+      // Nothing runs under this claim, whether it was made or not: it is taken back when the store can be reached.
+      const { windowMs } = claim.wanted
+      await this.#late.add({ link: linkOf(claim), windowMs, until: this.#now() + windowMs })
+      throw error
     }
   }
 

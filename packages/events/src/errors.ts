@@ -1,3 +1,5 @@
+import type { AppendResult } from './store.ts'
+
 /** What went wrong. Branch on this, never on the class. */
 export type EventErrorCode =
   | 'invalid_option'
@@ -64,7 +66,8 @@ export function refusalOf(error: unknown): Refusal | undefined {
 
 /** What a write of this package's stores refuses with. */
 export interface Refusal {
-  readonly conflict: 'version' | 'id' | 'order' | 'register' | 'base'
+  readonly conflict: 'version' | 'id' | 'order' | 'register' | 'base' | 'repetition'
   readonly actual?: number
   readonly name?: string
+  readonly places?: readonly AppendResult[]
 }

@@ -6,6 +6,7 @@ import { EventBuffer } from './event-buffer.ts'
 import { newEventId } from './event-id.ts'
 import { checkText, type EventInput, type Intake, newEvent } from './new-event.ts'
 import { smaller } from './positions.ts'
+import { type Projection, type ProjectionOptions, project } from './projection.ts'
 import { checkFilter, checkLimit, type EventPage, type EventQuery, type EventRecord } from './query.ts'
 import { defaultRedaction, type RedactionRules } from './redaction.ts'
 import {
@@ -16,7 +17,8 @@ import {
   registerOf,
   type StoreQuery,
 } from './store.ts'
-import type { Durability, Unit } from './unit.ts'
+import { type EventBatch, type SubscribeOptions, subscribe } from './subscription.ts'
+import type { Durability, Unit, Write } from './unit.ts'
 import { type Verification, type VerifyOptions, verifyLog } from './verify.ts'
 
 /** How a log is kept. */
@@ -92,7 +94,7 @@ export interface PreparedEvent {
 /** What stands in one critical section with an append: gives the writes that join it. */
 export interface InlinePart {
   /** Throws to fail the append. */
-  writes(events: readonly NewEvent[], stream: string): Promise<readonly { readonly add: (unit: Unit) => void }[]>
+  writes(events: readonly NewEvent[], stream: string): Promise<readonly Write[]>
   settled(committed: boolean): void
 }
 
@@ -256,19 +258,32 @@ export class EventStore {
     durability?: Durability,
   ): Promise<Appended[]> {
     if (this.#inline.length === 0) return this.#commitWith(stream, events, expected, durability, [])
-    const turn = this.#critical.then(async () => {
+    const turn = this.#critical.then(() => this.#commitInline(stream, events, expected, durability))
+    this.#critical = turn.catch(() => {})
+    return turn
+  }
+
+  /** One append at a time, with what stands in its critical section; again where another process was faster. */
+  async #commitInline(
+    stream: string,
+    events: readonly NewEvent[],
+    expected: Expected,
+    durability: Durability | undefined,
+  ): Promise<Appended[]> {
+    for (let attempt = 1; ; attempt++) {
       let committed = false
       try {
         const writes = (await Promise.all(this.#inline.map((part) => part.writes(events, stream)))).flat()
         const appended = await this.#commitWith(stream, events, expected, durability, writes)
         committed = true
         return appended
+      } catch (error) {
+        const cause = error instanceof EventError ? error.cause : error
+        if (refusalOf(cause)?.conflict !== 'register' || attempt === maxInlineAttempts) throw error
       } finally {
         for (const part of this.#inline) part.settled(committed)
       }
-    })
-    this.#critical = turn.catch(() => {})
-    return turn
+    }
   }
 
   async #commitWith(
@@ -276,46 +291,35 @@ export class EventStore {
     events: readonly NewEvent[],
     expected: Expected,
     durability: Durability | undefined,
-    writes: readonly { readonly add: (unit: Unit) => void }[],
+    writes: readonly Write[],
   ): Promise<Appended[]> {
+    const appendedAt = (places: readonly AppendResult[], reached: Durability) =>
+      places.map(({ position, version, time }, i) => ({
+        id: events[i]!.id,
+        stream,
+        position,
+        version,
+        time,
+        durability: reached,
+      }))
+    const onRepeat = writes.length === 0 ? 'answer' : 'refuse'
     for (;;) {
       const unit = this.store.unit(durability === undefined ? {} : { durability })
       let places: readonly AppendResult[] = []
-      unit.add(this.store.append(stream, events, expected, this.now()), (result) => {
+      unit.add(this.store.append(stream, events, expected, this.now(), onRepeat), (result) => {
         places = result as readonly AppendResult[]
       })
-      for (const { add } of writes) add(unit)
+      for (const write of writes) unit.add(write)
       try {
         const reached = await unit.commit()
         this.notify()
-        return places.map(({ position, version, time }, i) => ({
-          id: events[i]!.id,
-          stream,
-          position,
-          version,
-          time,
-          durability: reached,
-        }))
+        return appendedAt(places, reached)
       } catch (error) {
         const refusal = refusalOf(error)
-        if (refusal === undefined) throw error
         // A transaction that got its number before the stream's last event cannot go behind it; a new one can.
-        if (refusal.conflict === 'order') continue
-        if (refusal.conflict === 'id')
-          throw new EventError('id_conflict', 'An event with one of these ids exists and is another one', {
-            cause: error,
-          })
-        if (refusal.conflict === 'version')
-          throw new EventError(
-            'version_conflict',
-            `Expected \`${stream}\` at ${expected}, it is at ${refusal.actual}`,
-            { cause: error, actualVersion: refusal.actual ?? -1 },
-          )
-        if (refusal.conflict === 'register')
-          throw new EventError('register_conflict', `\`${refusal.name}\` has been changed by another process`, {
-            cause: error,
-          })
-        throw error
+        if (refusal?.conflict === 'order') continue
+        if (refusal?.conflict === 'repetition') return appendedAt(refusal.places!, durability ?? 'fsync')
+        throw conflictError(error, stream, expected)
       }
     }
   }
@@ -438,6 +442,16 @@ export class EventStore {
     return verifyLog(this, options)
   }
 
+  /** Follows the log; see {@link subscribe}. */
+  subscribe(options: SubscribeOptions = {}): AsyncIterableIterator<EventBatch> {
+    return subscribe(this, options)
+  }
+
+  /** Starts a projection; see {@link project}. */
+  project<State>(options: ProjectionOptions<State>): Projection<State> {
+    return project(this, options)
+  }
+
   /** Calls `listener` when something may have been appended, here or by another process. Answers how to end it. */
   onAppended(listener: () => void): () => void {
     this.#listeners.add(listener)
@@ -478,4 +492,23 @@ function checkExpected(expected: Expected): void {
       'invalid_option',
       `Expected \`expected\` to be a version, none, exists or any, got \`${String(expected)}\``,
     )
+}
+
+const maxInlineAttempts = 20
+
+/** An error of the store in this package's codes. */
+function conflictError(error: unknown, stream: string, expected: Expected): unknown {
+  const refusal = refusalOf(error)
+  if (refusal?.conflict === 'id')
+    return new EventError('id_conflict', 'An event with one of these ids exists and is another one', { cause: error })
+  if (refusal?.conflict === 'version')
+    return new EventError('version_conflict', `Expected \`${stream}\` at ${expected}, it is at ${refusal.actual}`, {
+      cause: error,
+      actualVersion: refusal.actual ?? -1,
+    })
+  if (refusal?.conflict === 'register')
+    return new EventError('register_conflict', `\`${refusal.name}\` has been changed by another process`, {
+      cause: error,
+    })
+  return error
 }

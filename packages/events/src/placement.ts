@@ -15,6 +15,7 @@ export function repetitionOf(
   known: readonly (StoredEvent | undefined)[],
   events: readonly NewEvent[],
   stream: string,
+  onRepeat: 'answer' | 'refuse',
 ): readonly AppendResult[] | Refusal | undefined {
   if (known.every((event) => event === undefined)) return undefined
   const places: AppendResult[] = []
@@ -23,7 +24,7 @@ export function repetitionOf(
     if (stored === undefined || !sameContent(stored, events[i]!, stream)) return { conflict: 'id' }
     places.push({ position: stored.position, version: stored.version, time: stored.time })
   }
-  return places
+  return onRepeat === 'answer' ? places : { conflict: 'repetition', places }
 }
 
 /** The event at the place after `head`, chained to it. */

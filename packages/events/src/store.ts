@@ -71,8 +71,17 @@ export interface EventLog {
   readonly database: unknown
   open(): Promise<void>
   unit(options?: { readonly durability?: Durability }): Unit
-  /** The write's result is an {@link AppendResult} an event. */
-  append(stream: string, events: readonly NewEvent[], expected: Expected, now: number): Write
+  /**
+   * The write's result is an {@link AppendResult} an event. With `onRepeat: 'refuse'` a repetition (law 3) is refused with
+   * `{ conflict: 'repetition', places }`, so that what else is in the unit does not happen twice.
+   */
+  append(
+    stream: string,
+    events: readonly NewEvent[],
+    expected: Expected,
+    now: number,
+    onRepeat?: 'answer' | 'refuse',
+  ): Write
   read(query: StoreQuery): Promise<StoredEvent[]>
   /** How many events `read` would show, counted to `limit` at most. */
   count(query: StoreQuery): Promise<number>

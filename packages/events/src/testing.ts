@@ -87,6 +87,19 @@ export function testEventLog({ test, create }: EventLogSuite): void {
     same((await all(log)).length, 2)
   })
 
+  law(
+    'V2: where it says so, a repetition is refused with the first places, and the rest of its unit does not happen',
+    async (log) => {
+      const batch = [event({ id: 'x' })]
+      const places = await append(log, 's', batch, 'any')
+      const unit = log.unit()
+      unit.add(log.setRegister('r', '1', 0))
+      unit.add(log.append('s', batch, 'any', 1, 'refuse'))
+      same(await refused(unit.commit()), { conflict: 'repetition', places })
+      same(await registerOf(log, 'r'), undefined)
+    },
+  )
+
   law('O1: positions increase; where gapless, from 1 without gaps, refused appends or not', async (log) => {
     for (let i = 0; i < 5; i++) {
       await append(log, `s${i % 2}`, [event(), event()], 'any')

@@ -1,10 +1,10 @@
 import { afterAll, describe, test } from 'vitest'
 import { memoryEventStore } from '../src/stores/memory.ts'
-import { sqliteEventStore } from '../src/stores/sqlite.ts'
 import { postgresEventStore } from '../src/stores/postgres.ts'
+import { sqliteEventStore } from '../src/stores/sqlite.ts'
 import { testEventLog } from '../src/testing.ts'
-import { openTestPostgres } from './test-postgres.ts'
 import { closeDatabases, openTestDatabase } from './test-database.ts'
+import { openTestPostgres } from './test-postgres.ts'
 
 afterAll(closeDatabases)
 

@@ -57,15 +57,28 @@ class MemoryEventLog implements EventLog {
     }
   }
 
-  append(stream: string, events: readonly NewEvent[], expected: Expected, now: number): Write {
-    return { procedure: 'append', args: () => this.#append(stream, events, expected, now) }
+  append(
+    stream: string,
+    events: readonly NewEvent[],
+    expected: Expected,
+    now: number,
+    onRepeat: 'answer' | 'refuse' = 'answer',
+  ): Write {
+    return { procedure: 'append', args: () => this.#append(stream, events, expected, now, onRepeat) }
   }
 
-  #append(stream: string, events: readonly NewEvent[], expected: Expected, now: number): Applied {
+  #append(
+    stream: string,
+    events: readonly NewEvent[],
+    expected: Expected,
+    now: number,
+    onRepeat: 'answer' | 'refuse',
+  ): Applied {
     const repeated = repetitionOf(
       events.map(({ id }) => this.#byId.get(id)),
       events,
       stream,
+      onRepeat,
     )
     if (repeated !== undefined) {
       if ('conflict' in repeated) throw new Refused(repeated)

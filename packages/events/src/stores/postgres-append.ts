@@ -10,6 +10,7 @@ export interface AppendArgs {
   readonly stream: string
   readonly events: readonly NewEvent[]
   readonly expected: Expected
+  readonly onRepeat: 'answer' | 'refuse'
 }
 
 /** What an append needs of an open transaction. */
@@ -19,6 +20,7 @@ export interface AppendTransaction {
 
 type Answer = { readonly result: readonly AppendResult[] } | { readonly refused: unknown }
 
+/** Sends a statement now: drizzle's own `execute` is lazy, and would let one that is awaited sooner overtake it. */
 async function rowsOf<Row>(tx: AppendTransaction, statement: SQL): Promise<readonly Row[]> {
   return (await tx.execute(statement)) as readonly Row[]
 }
@@ -37,11 +39,15 @@ class Surroundings {
   }
 
   /** Places an append, or says why not. */
-  answer({ stream, events, expected }: AppendArgs, place: (event: NewEvent, version: number) => StoredEvent): Answer {
+  answer(
+    { stream, events, expected, onRepeat }: AppendArgs,
+    place: (event: NewEvent, version: number) => StoredEvent,
+  ): Answer {
     const repeated = repetitionOf(
       events.map(({ id }) => this.known.get(id)),
       events,
       stream,
+      onRepeat,
     )
     if (repeated !== undefined) return 'conflict' in repeated ? { refused: repeated } : { result: repeated }
     const actual = this.versions.get(stream) ?? -1
@@ -83,7 +89,11 @@ function streamRows(tx: AppendTransaction, batch: readonly AppendArgs[]): Promis
   )
 }
 
-async function insert(tx: AppendTransaction, events: readonly StoredEvent[], positions?: readonly string[]): Promise<void> {
+async function insert(
+  tx: AppendTransaction,
+  events: readonly StoredEvent[],
+  positions?: readonly string[],
+): Promise<void> {
   if (events.length === 0) return
   const rows = events.map((e, i) => ({
     position: positions?.[i] ?? e.position.toString(),
@@ -123,7 +133,7 @@ export const channel = 'gw_event'
 const notify = sql.raw(`SELECT pg_notify('${channel}', '')`)
 /** Held to the end of the transaction, so that the order of commits is the order of positions. */
 const lockLog = sql.raw("SELECT pg_advisory_xact_lock(hashtextextended('gw_event', 0))")
-const clock = sql.raw("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now")
+const clock = sql.raw('SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now')
 
 /**
  * Appends one behind the other: the lock is the first statement, so that what is read after it is what the last append has
@@ -131,7 +141,7 @@ const clock = sql.raw("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000
  */
 export async function appendStrict(tx: AppendTransaction, batch: readonly AppendArgs[]): Promise<readonly Answer[]> {
   const [, heads, [time], known, streams] = await Promise.all([
-    tx.execute(lockLog),
+    rowsOf(tx, lockLog),
     rowsOf<HeadRow>(tx, strictHead),
     rowsOf<{ readonly now: number }>(tx, clock),
     knownRows(tx, batch),
@@ -155,12 +165,18 @@ export async function appendStrict(tx: AppendTransaction, batch: readonly Append
  * Appends beside others: only writers of the same stream wait for each other. The order of readers is that of transaction
  * numbers, so an append is refused where this transaction got its number before that of the stream's last event.
  */
-export async function appendConcurrent(tx: AppendTransaction, batch: readonly AppendArgs[]): Promise<readonly Answer[]> {
+export async function appendConcurrent(
+  tx: AppendTransaction,
+  batch: readonly AppendArgs[],
+): Promise<readonly Answer[]> {
   const streams = JSON.stringify([...new Set(batch.map(({ stream }) => stream))].sort())
   const count = batch.reduce((sum, { events }) => sum + events.length, 0)
   const [, rows, [time], known, [own], positions] = await Promise.all([
-    tx.execute(sql`SELECT pg_advisory_xact_lock(hashtextextended('gw_event ' || stream, 0))
-      FROM json_array_elements_text(${streams}::json) AS s(stream)`),
+    rowsOf(
+      tx,
+      sql`SELECT pg_advisory_xact_lock(hashtextextended('gw_event ' || stream, 0))
+        FROM json_array_elements_text(${streams}::json) AS s(stream)`,
+    ),
     streamRows(tx, batch),
     rowsOf<{ readonly now: number }>(tx, clock),
     knownRows(tx, batch),

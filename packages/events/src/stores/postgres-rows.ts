@@ -4,7 +4,8 @@ import { genesis, type StoredEvent } from '../event.ts'
 import type { Head } from '../store.ts'
 
 /** Columns in forms that come back the same whatever the client's parsers are. */
-export const eventColumns: SQL = sql.raw(`position::text, xid::text, stream, version::float8, time::float8, id, type, actor, subject,
+export const eventColumns: SQL =
+  sql.raw(`position::text, xid::text, stream, version::float8, time::float8, id, type, actor, subject,
   request_id, correlation_id, causation_id, traceparent, occurred_at::float8, schema_version::float8, redaction::float8, data,
   encode(hash, 'hex') AS hash, crc::float8`)
 
@@ -76,7 +77,8 @@ export function headOf(row: HeadRow | undefined): Head {
 const headColumns = "position::text, time::float8, encode(hash, 'hex') AS hash"
 
 /** The last event of a strict log, or its base. */
-export const strictHead: SQL = sql.raw(`(SELECT ${headColumns}, null AS xid FROM gw_event ORDER BY gw_event.position DESC LIMIT 1)
+export const strictHead: SQL =
+  sql.raw(`(SELECT ${headColumns}, null AS xid FROM gw_event ORDER BY gw_event.position DESC LIMIT 1)
   UNION ALL (SELECT ${headColumns}, null AS xid FROM gw_event_base WHERE NOT EXISTS (SELECT 1 FROM gw_event))`)
 export const baseHead: SQL = sql.raw(`SELECT ${headColumns}, null AS xid FROM gw_event_base`)
 /** The last event that no transaction still open can come before. */

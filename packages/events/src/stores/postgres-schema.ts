@@ -33,7 +33,8 @@ const roleForm = /^[a-z_][a-z0-9_]{0,62}$/
  * gateway, and keep the owner's for migrations and retention. Throws `TypeError` for a name that would need quotes.
  */
 export function postgresAppendOnlyGrants(role: string): string {
-  if (!roleForm.test(role)) throw new TypeError(`Expected \`role\` to be lower-case letters, digits and _, got \`${role}\``)
+  if (!roleForm.test(role))
+    throw new TypeError(`Expected \`role\` to be lower-case letters, digits and _, got \`${role}\``)
   return `REVOKE ALL ON gw_event, gw_event_retired, gw_event_base, gw_event_register FROM ${role};
 GRANT SELECT, INSERT ON gw_event TO ${role};
 GRANT SELECT ON gw_event_retired, gw_event_base TO ${role};

@@ -154,11 +154,17 @@ export function postgresEventStore(options: PostgresEventStoreOptions): Postgres
           if ((await registerOf(log, 'log/mode'))?.value !== mode) throw error
         }
       } else if (kept.value !== mode)
-        throw new EventError('invalid_option', `Expected \`mode\` to be ${kept.value}, as the log was made, got ${mode}`)
+        throw new EventError(
+          'invalid_option',
+          `Expected \`mode\` to be ${kept.value}, as the log was made, got ${mode}`,
+        )
     },
     unit: () => db.unit(),
     unitIn: (tx) => db.unitIn(tx),
-    append: (stream, events, expected): Write => ({ procedure: names.append, args: { stream, events, expected } }),
+    append: (stream, events, expected, _now, onRepeat = 'answer'): Write => ({
+      procedure: names.append,
+      args: { stream, events, expected, onRepeat },
+    }),
     async read(query) {
       const rows = await db.query<EventRow>(
         sql`SELECT ${eventColumns} FROM gw_event WHERE ${conditionOf(query)} ORDER BY ${order} LIMIT ${query.limit}::int`,
@@ -187,8 +193,10 @@ export function postgresEventStore(options: PostgresEventStoreOptions): Postgres
     },
     listen: (listener) => db.listen(channel, listener),
     async xminAge() {
-      const [row] = await db.query<{ readonly age: number }>(sql.raw(`SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::numeric
-        - pg_snapshot_xmin(pg_current_snapshot())::text::numeric)::float8 AS age`))
+      const [row] = await db.query<{ readonly age: number }>(
+        sql.raw(`SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::numeric
+        - pg_snapshot_xmin(pg_current_snapshot())::text::numeric)::float8 AS age`),
+      )
       return row!.age
     },
   }
@@ -196,7 +204,10 @@ export function postgresEventStore(options: PostgresEventStoreOptions): Postgres
 }
 
 function strictBounds({ after, asOf, from, to }: StoreQuery): SQL[] {
-  const parts = [sql`position > ${String(smaller(after, largest))}::bigint`, sql`position <= ${String(smaller(asOf, largest))}::bigint`]
+  const parts = [
+    sql`position > ${String(smaller(after, largest))}::bigint`,
+    sql`position <= ${String(smaller(asOf, largest))}::bigint`,
+  ]
   // Times never decrease along positions, so that a bound of time is a bound of positions.
   if (from !== undefined)
     parts.push(

@@ -76,10 +76,17 @@ function headOf(row: HeadRow | undefined): Head {
 }
 
 /** An append as it crosses the threads; names once a batch would cost more than the values. */
-type AppendArgs = readonly [stream: string, expected: Expected, now: number, ...columns: unknown[]]
+type OnRepeat = 'answer' | 'refuse'
+type AppendArgs = readonly [stream: string, expected: Expected, now: number, onRepeat: OnRepeat, ...columns: unknown[]]
 const columnsPerEvent = 13
 
-function argsOf(stream: string, events: readonly NewEvent[], expected: Expected, now: number): AppendArgs {
+function argsOf(
+  stream: string,
+  events: readonly NewEvent[],
+  expected: Expected,
+  now: number,
+  onRepeat: OnRepeat,
+): AppendArgs {
   const columns: unknown[] = []
   for (const e of events)
     columns.push(
@@ -97,12 +104,12 @@ function argsOf(stream: string, events: readonly NewEvent[], expected: Expected,
       e.redaction,
       e.data,
     )
-  return [stream, expected, now, ...columns]
+  return [stream, expected, now, onRepeat, ...columns]
 }
 
 function eventsOf(args: AppendArgs): NewEvent[] {
   const events: NewEvent[] = []
-  for (let i = 3; i < args.length; i += columnsPerEvent)
+  for (let i = 4; i < args.length; i += columnsPerEvent)
     events.push({
       id: args[i] as string,
       fresh: args[i + 1] as boolean,
@@ -124,7 +131,7 @@ function eventsOf(args: AppendArgs): NewEvent[] {
 /** The writes of this store; run by the writer thread. */
 export const procedures: Procedures = {
   append(connection: Connection, args: AppendArgs): AppendResult[] {
-    const [stream, expected, now] = args
+    const [stream, expected, now, onRepeat] = args
     const events = eventsOf(args)
     if (!events.every(({ fresh }) => fresh)) {
       const known = events.map(({ id }) => connection.get<Row>('SELECT * FROM gw_event WHERE id = ?', id))
@@ -132,6 +139,7 @@ export const procedures: Procedures = {
         known.map((row) => row && fromRow(row)),
         events,
         stream,
+        onRepeat,
       )
       if (repeated !== undefined) {
         if ('conflict' in repeated) connection.refuse(repeated)
@@ -273,9 +281,9 @@ export function sqliteEventStore({ db, ...unknown }: SqliteEventStoreOptions): E
     database: db,
     open: () => db.migrate('events', migrations),
     unit: (options) => db.unit(options),
-    append: (stream, events, expected, now) => ({
+    append: (stream, events, expected, now, onRepeat = 'answer') => ({
       procedure: `${import.meta.url}#append`,
-      args: argsOf(stream, events, expected, now),
+      args: argsOf(stream, events, expected, now, onRepeat),
     }),
     async read(query) {
       const { sql, params } = conditionOf(query)
