@@ -1,0 +1,102 @@
+/** `node bench/replay.ts [--rounds n] [--seconds n] [--json]`: what a repeat of an answered key costs, all sides in one run, alternating. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cpus } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { freshDatabase, sharedRedis } from '@gw/services'
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '3' },
+    json: { type: 'boolean', default: false },
+  },
+})
+
+const sides: Readonly<Record<string, string>> = {
+  plain: 'plain Hono',
+  'hand-default': 'hand-written GET, node-redis 6 as it comes',
+  hand: 'hand-written GET, node-redis 6 without its timeout a command',
+  sqlite: 'dedup(), memory in front of SQLite',
+  redis: 'dedup(), memory in front of Redis',
+  postgres: 'dedup(), memory in front of PostgreSQL',
+  'sqlite+nocache': 'dedup(), SQLite each time',
+  'redis+nocache': 'dedup(), Redis each time',
+  'postgres+nocache': 'dedup(), PostgreSQL each time',
+}
+
+interface Round {
+  readonly perSecond: number
+  readonly p50: number
+  readonly p99: number
+  readonly failed: number
+}
+
+const pathOf = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+
+async function firstLine(child: ChildProcess): Promise<string> {
+  let text = ''
+  for await (const chunk of child.stdout!) {
+    text += String(chunk)
+    if (text.includes('\n')) return text.split('\n', 1)[0]!
+  }
+  throw new Error('A process of the bench ended without a word')
+}
+
+async function measure(side: string, redisUrl: string, postgresUrl: string): Promise<Round> {
+  const stdio = ['ignore', 'pipe', 'inherit'] as const
+  const server = spawn(process.execPath, [pathOf('side.ts'), side, redisUrl, postgresUrl], { stdio: [...stdio] })
+  try {
+    const port = await firstLine(server)
+    const load = spawn(process.execPath, [pathOf('load.ts'), port, '64', values.seconds, '100'], { stdio: [...stdio] })
+    return JSON.parse(await firstLine(load)) as Round
+  } finally {
+    server.kill()
+    await once(server, 'exit')
+  }
+}
+
+const { url: redisUrl } = await sharedRedis()
+const rounds = new Map<string, Round[]>(Object.keys(sides).map((side) => [side, []]))
+for (let round = 0; round < Number(values.rounds); round++) {
+  const postgresUrl = await freshDatabase()
+  for (const side of Object.keys(sides)) {
+    const result = await measure(side, redisUrl, postgresUrl)
+    if (result.failed > 0) throw new Error(`${side}: ${result.failed} requests were not answered with 201`)
+    rounds.get(side)!.push(result)
+  }
+}
+
+const median = (side: string, field: keyof Round) => {
+  const sorted = rounds
+    .get(side)!
+    .map((each) => each[field])
+    .sort((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)]!
+}
+const rows = Object.entries(sides).map(([side, name]) => ({
+  name,
+  value: Math.round(median(side, 'perSecond')),
+  unit: 'requests/s',
+  ratio: Number((median(side, 'perSecond') / median('plain', 'perSecond')).toFixed(2)),
+  ratioToGet: Number((median(side, 'perSecond') / median('hand', 'perSecond')).toFixed(2)),
+  p50: Number(median(side, 'p50').toFixed(2)),
+  p99: Number(median(side, 'p99').toFixed(2)),
+}))
+const machine = { cores: cpus().length, node: process.version, platform: process.platform }
+if (values.json) console.log(JSON.stringify({ suite: 'replay', machine, rows }))
+else {
+  console.log(
+    `replay: ${machine.cores} cores shared with the load, Node ${machine.node}, 64 connections, medians of ${values.rounds} alternating rounds of ${values.seconds} s`,
+  )
+  console.table(
+    Object.fromEntries(
+      rows.map(({ name, value, ratio, ratioToGet, p50, p99 }) => [
+        name,
+        { 'requests/s': value, 'to plain': ratio, 'to GET': ratioToGet, p50, p99 },
+      ]),
+    ),
+  )
+}
+process.exit(0)
