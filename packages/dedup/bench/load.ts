@@ -47,10 +47,20 @@ const never = Number.POSITIVE_INFINITY
 await client(never, keys)
 const warm = performance.now() + 500
 await Promise.all(Array.from({ length: connections }, () => client(warm, never)))
+const before = next
 latencies.length = 0
 failed = 0
 const until = performance.now() + seconds * 1_000
 await Promise.all(Array.from({ length: connections }, () => client(until, never)))
 latencies.sort((a, b) => a - b)
 const at = (ratio: number) => latencies[Math.floor(latencies.length * ratio)] ?? 0
-console.log(JSON.stringify({ perSecond: latencies.length / seconds, p50: at(0.5), p99: at(0.99), failed }))
+console.log(
+  JSON.stringify({
+    requests: next,
+    measured: next - before,
+    perSecond: latencies.length / seconds,
+    p50: at(0.5),
+    p99: at(0.99),
+    failed,
+  }),
+)

@@ -27,6 +27,10 @@ const sides: Readonly<Record<string, string>> = {
 }
 
 interface Round {
+  /** Sent in all, with those of the warm-up. */
+  readonly requests: number
+  /** Microseconds of CPU that the server took for each: what is left to compare on a busy machine. */
+  readonly cpuMicros: number
   readonly perSecond: number
   readonly p50: number
   readonly p99: number
@@ -35,26 +39,35 @@ interface Round {
 
 const pathOf = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
-async function firstLine(child: ChildProcess): Promise<string> {
+/** The lines that a process says, one at a time. */
+async function* linesOf(child: ChildProcess): AsyncGenerator<string, void> {
   let text = ''
   for await (const chunk of child.stdout!) {
     text += String(chunk)
-    if (text.includes('\n')) return text.split('\n', 1)[0]!
+    for (let end = text.indexOf('\n'); end !== -1; end = text.indexOf('\n')) {
+      yield text.slice(0, end)
+      text = text.slice(end + 1)
+    }
   }
-  throw new Error('A process of the bench ended without a word')
+}
+
+async function next(lines: AsyncGenerator<string, void>): Promise<string> {
+  const { value } = await lines.next()
+  if (typeof value !== 'string') throw new Error('A process of the bench ended without a word')
+  return value
 }
 
 async function measure(side: string, redisUrl: string, postgresUrl: string): Promise<Round> {
   const stdio = ['ignore', 'pipe', 'inherit'] as const
   const server = spawn(process.execPath, [pathOf('side.ts'), side, redisUrl, postgresUrl], { stdio: [...stdio] })
-  try {
-    const port = await firstLine(server)
-    const load = spawn(process.execPath, [pathOf('load.ts'), port, '64', values.seconds, '100'], { stdio: [...stdio] })
-    return JSON.parse(await firstLine(load)) as Round
-  } finally {
-    server.kill()
-    await once(server, 'exit')
-  }
+  const said = linesOf(server)
+  const port = await next(said)
+  const load = spawn(process.execPath, [pathOf('load.ts'), port, '64', values.seconds, '100'], { stdio: [...stdio] })
+  const result = JSON.parse(await next(linesOf(load))) as Omit<Round, 'cpuMicros'>
+  server.kill()
+  const cpuMicros = Number(await next(said)) / result.requests
+  await once(server, 'exit')
+  return { ...result, cpuMicros }
 }
 
 const { url: redisUrl } = await sharedRedis()
@@ -81,6 +94,9 @@ const rows = Object.entries(sides).map(([side, name]) => ({
   unit: 'requests/s',
   ratio: Number((median(side, 'perSecond') / median('plain', 'perSecond')).toFixed(2)),
   ratioToGet: Number((median(side, 'perSecond') / median('hand', 'perSecond')).toFixed(2)),
+  cpuMicros: Number(median(side, 'cpuMicros').toFixed(1)),
+  cpuRatio: Number((median('plain', 'cpuMicros') / median(side, 'cpuMicros')).toFixed(2)),
+  cpuRatioToGet: Number((median('hand', 'cpuMicros') / median(side, 'cpuMicros')).toFixed(2)),
   p50: Number(median(side, 'p50').toFixed(2)),
   p99: Number(median(side, 'p99').toFixed(2)),
 }))
@@ -92,9 +108,18 @@ else {
   )
   console.table(
     Object.fromEntries(
-      rows.map(({ name, value, ratio, ratioToGet, p50, p99 }) => [
+      rows.map(({ name, value, ratio, ratioToGet, cpuMicros, cpuRatio, cpuRatioToGet, p50, p99 }) => [
         name,
-        { 'requests/s': value, 'to plain': ratio, 'to GET': ratioToGet, p50, p99 },
+        {
+          'requests/s': value,
+          'to plain': ratio,
+          'to GET': ratioToGet,
+          'CPU µs': cpuMicros,
+          'plain CPU': cpuRatio,
+          'GET CPU': cpuRatioToGet,
+          p50,
+          p99,
+        },
       ]),
     ),
   )
