@@ -196,13 +196,13 @@ class Link {
       return
     }
     if (this.#server) return
-    if (mode === 'blackhole') {
+    if (mode === 'blackhole' && !this.#damaged) {
       // Heard by no one: there is nothing that could be continued later.
       this.#damaged = true
       this.#client.on('data', (bytes) => {
         this.#state.counts.lostBytes.c2s += bytes.length
       })
-      this.#client.on('end', () => {})
+      this.#client.resume()
       return
     }
     this.#join()

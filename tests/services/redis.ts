@@ -54,6 +54,8 @@ export async function startRedis(options: RedisOptions, place: { readonly inClus
     appendfsync,
     'maxmemory-policy': maxmemoryPolicy,
     maxmemory: maxmemoryBytes,
+    // A replica attaches without waiting for others that may come.
+    'repl-diskless-sync-delay': 0,
     ...settings,
   }
   const args = Object.entries(configuration).flatMap(([name, value]) => [`--${name}`, String(value)])
@@ -85,6 +87,7 @@ export async function startRedis(options: RedisOptions, place: { readonly inClus
       home,
       start,
       shutDown: () => home.shutDown(server ? [server] : [], 'SIGTERM'),
+      discard: home.kill,
       release: claim.release,
     }),
   }

@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { findProgram } from './binaries.ts'
 import { type Controls, controls } from './controls.ts'
@@ -40,7 +41,14 @@ export async function s3(options: S3Options = {}): Promise<S3> {
   const program = (name: string) => findProgram(name) as string
   const run = (name: string, ...args: readonly string[]) => home.run(program(name), args, env)
   const startMonitor = () => home.spawn('mon', program('ceph-mon'), ['-f', '-i', 'a'], env)
-  const startStorage = () => home.spawn('osd', program('ceph-osd'), ['-f', '-i', '0'], env)
+  // What asks the storage before it has told the monitor its new address would ask the old one, and again only ten seconds later.
+  const startStorage = async () => {
+    const storage = home.spawn('osd', program('ceph-osd'), ['-f', '-i', '0'], env)
+    const socket = join(home.folder, 'run', 'osd.0.asok')
+    const active = async () => ((await daemonState(socket)) === 'active' ? true : undefined)
+    await untilReady('S3 storage', active, { child: storage, log: () => home.logTail('osd') })
+    return storage
+  }
   const startGateway = async () => {
     const gateway = home.spawn('rgw', program('radosgw'), ['-f', '-n', 'client.rgw'], env)
     await untilReady('S3', () => answers(access.url), { child: gateway, log: () => home.logTail('rgw') })
@@ -48,8 +56,10 @@ export async function s3(options: S3Options = {}): Promise<S3> {
   }
   const start = async () => {
     if (lost) throw new Error('A killed S3 on memstore has lost its data; use `store: "bluestore"` to restart it')
-    const [monitor, storage] = [startMonitor(), startStorage()]
-    daemons = [monitor, storage]
+    const monitor = startMonitor()
+    daemons = [monitor]
+    const storage = await startStorage()
+    daemons = [storage, monitor]
     daemons = [await startGateway(), storage, monitor]
   }
 
@@ -63,11 +73,10 @@ export async function s3(options: S3Options = {}): Promise<S3> {
     await run('ceph-mon', '--mkfs', '-i', 'a', '--monmap', map, '--keyring', keyring)
     const monitor = startMonitor()
     daemons = [monitor]
-    // Each of the next three waits by itself for what it needs: the monitor, then the storage.
     const id = randomUUID()
     await run('ceph', '--connect-timeout', '60', 'osd', 'new', id, '0')
     await run('ceph-osd', '-i', '0', '--mkfs', '--osd-uuid', id)
-    const storage = startStorage()
+    const storage = await startStorage()
     daemons = [storage, monitor]
     const keys = ['--access-key', access.accessKeyId, '--secret', access.secretAccessKey]
     await run('radosgw-admin', 'user', 'create', '--uid', 'gw', '--display-name', 'gw', ...keys)
@@ -85,22 +94,43 @@ export async function s3(options: S3Options = {}): Promise<S3> {
     throw error
   }
 
-  const common = controls({ home, start, shutDown: () => home.shutDown(daemons, 'SIGTERM'), release })
+  const common = controls({
+    home,
+    start,
+    shutDown: () => home.shutDown(daemons, 'SIGTERM'),
+    discard: home.kill,
+    release,
+  })
   return {
     ...access,
     port,
     createBucket: (name) => createBucket(access, name),
     ...common,
-    async stop() {
-      // Its good order takes five to ten seconds, for data that goes anyway.
-      await home.kill()
-      await common.stop()
-    },
     async kill() {
       lost = store === 'memstore'
       await common.kill()
     },
   }
+}
+
+// Asks a Ceph daemon for its state through its administration socket: a command and a zero byte, answered by a length and JSON.
+function daemonState(path: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    let answer = Buffer.alloc(0)
+    const socket = connect({ path }, () => socket.write('{"prefix":"status"}\0'))
+    socket.setTimeout(2_000, () => socket.destroy())
+    socket.on('data', (bytes) => {
+      answer = Buffer.concat([answer, bytes])
+    })
+    socket.on('error', () => {})
+    socket.on('close', () => {
+      try {
+        resolve(JSON.parse(answer.toString('utf8', 4)).state)
+      } catch {
+        resolve(undefined)
+      }
+    })
+  })
 }
 
 async function answers(url: string): Promise<true | undefined> {

@@ -1,3 +1,4 @@
+export { defineGateway, type GatewayConfigInput } from './config/schema.ts'
 export { GatewayError, type GatewayErrorCode } from './errors.ts'
 export {
   createGateway,

@@ -50,8 +50,13 @@ async function gatewayTo(
   {
     route = {},
     timeoutMs,
+    breaker,
     ...options
-  }: GatewayOptions & { route?: Partial<ProxyRouteOptions>; timeoutMs?: number } = {},
+  }: GatewayOptions & {
+    route?: Partial<ProxyRouteOptions>
+    timeoutMs?: number
+    breaker?: { failureThreshold: number; openMs: number }
+  } = {},
 ): Promise<{ url: string; port: number; gateway: Gateway }> {
   const gateway = await createGateway({
     dataDir: join(mkdtempSync(join(tmpdir(), 'gw-proxy-')), 'data'),
@@ -59,7 +64,11 @@ async function gatewayTo(
     drainDelayMs: 0,
     ...options,
   })
-  gateway.upstream('service', { url, ...(timeoutMs === undefined ? {} : { timeoutMs }) })
+  gateway.upstream('service', {
+    url,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(breaker === undefined ? {} : { breaker }),
+  })
   gateway.proxy('/p/*', { upstream: 'service', ...route })
   const running = await gateway.run({ port: 0 })
   closers.push(() => running.stop())
@@ -266,7 +275,8 @@ test('X8: a client that goes away ends the request at the upstream', async () =>
   const asked = once(upstream, 'request') as Promise<[IncomingMessage]>
   const socket = connect(gateway.port, '127.0.0.1', () => socket.write('GET /p/ HTTP/1.1\r\nHost: a\r\n\r\n'))
   const [incoming] = await asked
-  const closed = once(incoming, 'close')
+  incoming.on('error', () => {})
+  const closed = new Promise((resolve) => incoming.on('close', resolve))
   const gone = performance.now()
   socket.destroy()
   await closed
@@ -296,6 +306,24 @@ test('X9: only what may be repeated is, twice at the most and within the budget'
   asked = 0
   for (let i = 0; i < 40; i++) await fetch(`${gateway.url}/p/`)
   expect(asked).toBeLessThanOrEqual(40 + 10 + 4)
+})
+
+test('X7: an open breaker answers 503 with Retry-After, and the upstream hears nothing', async () => {
+  let asked = 0
+  const port = await upstreamOf((_, response) => {
+    asked++
+    response.writeHead(500).end()
+  })
+  const gateway = await gatewayTo(`http://127.0.0.1:${port}`, { breaker: { failureThreshold: 3, openMs: 20_000 } })
+  const statuses: number[] = []
+  for (let i = 0; i < 5; i++) statuses.push((await fetch(`${gateway.url}/p/`)).status)
+  const refused = await fetch(`${gateway.url}/p/`)
+  expect([statuses, asked]).toEqual([[500, 500, 500, 503, 503], 3])
+  expect([refused.status, refused.headers.get('retry-after'), (await refused.json()).code]).toEqual([
+    503,
+    '20',
+    'breaker_open',
+  ])
 })
 
 test('F17: a GET with a body is refused; a large body streams both ways', async () => {

@@ -41,7 +41,7 @@ export async function attempt<Result>(
   const clocked = slowCallMs !== undefined || onOutcome !== undefined
   const startedAtMs = clocked ? now() : 0
   let result: unknown
-  let verdict: Verdict | 'slow' = 'ok'
+  let verdict: Verdict = 'ok'
   let threw = false
   try {
     result =
@@ -55,12 +55,19 @@ export async function attempt<Result>(
     verdict = signal?.aborted === true ? 'neutral' : watch.settings.classify(error)
     if (error instanceof CallTimeout) verdict = 'failure'
   }
-  const durationMs = clocked ? now() - startedAtMs : 0
+  const said = clocked ? judgeTime(watch, era, startedAtMs, verdict) : verdict
+  if (said === 'ok' && !threw) return result as Result
+  throw new Outcome(said, threw, result)
+}
+
+/** Tells of a call that is over, and counts it among the slow ones. `slow` is a good call at which the breaker has to open. */
+export function judgeTime(watch: Watch, era: Era, startedAtMs: number, verdict: Verdict): Verdict | 'slow' {
+  const { slowCallMs, onOutcome, now } = watch.settings
+  if (slowCallMs === undefined && onOutcome === undefined) return verdict
+  const durationMs = now() - startedAtMs
   if (onOutcome !== undefined) watch.outcome(startedAtMs, durationMs, verdict)
-  const slow = slowCallMs !== undefined && durationMs >= slowCallMs && verdict !== 'neutral' && watch.slow(era)
-  if (slow && verdict === 'ok') verdict = 'slow'
-  if (verdict === 'ok' && !threw) return result as Result
-  throw new Outcome(verdict, threw, result)
+  if (slowCallMs === undefined || durationMs < slowCallMs || verdict === 'neutral') return verdict
+  return watch.slow(era) && verdict === 'ok' ? 'slow' : verdict
 }
 
 /** Gives a caller what its call gave, whatever the breaker made of it. */

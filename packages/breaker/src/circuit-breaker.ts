@@ -1,50 +1,19 @@
-import { attempt, type CallContext, type RunOptions, unwrap, type Watch } from './attempt.ts'
+import { attempt, type CallContext, judgeTime, type RunOptions, unwrap, type Watch } from './attempt.ts'
 import { cockatiel, Era, type EraOwner, loadCockatiel, Outcome } from './era.ts'
-import { CircuitBreakerOpenError } from './errors.ts'
+import { CircuitBreakerOpenError, type Refuser } from './errors.ts'
+import { type BreakerFigures, type BreakerJson, noFigures } from './figures.ts'
+import { Hooks } from './hooks.ts'
 import { type BreakerSettings, type CircuitBreakerOptions, settingsOf } from './options.ts'
 import { Permit, type Slot } from './permit.ts'
 import type { BreakerLink, Probe } from './sharing.ts'
 import { type BreakerSnapshot, parseSnapshot } from './snapshot.ts'
-import type {
-  BreakerTransition,
-  BreakerWarning,
-  CircuitState,
-  ForcedMode,
-  TransitionReason,
-  TransitionType,
-} from './transition.ts'
+import type { BreakerTransition, CircuitState, ForcedMode, TransitionReason, TransitionType } from './transition.ts'
+import { Trials } from './trials.ts'
 import type { Verdict } from './verdict.ts'
 import { RollingWindow } from './window.ts'
 
 // How soon to ask again when the trials are taken and nobody can say when they end.
 const trialsTakenRetryMs = 1_000
-
-/** What a breaker has counted since it was made. */
-export interface BreakerFigures {
-  readonly successes: number
-  readonly failures: number
-  readonly neutral: number
-  readonly rejected: number
-  /** Calls that ended after the state they started in had. They change nothing. */
-  readonly late: number
-  readonly slow: number
-  readonly timedOut: number
-  readonly trials: number
-  readonly hung: number
-  readonly opened: number
-  /** Failures at which a breaker that is forced closed or disabled would have opened. */
-  readonly suppressed: number
-  readonly warnings: number
-}
-
-/** A breaker as `GET /health/circuit-breakers` shows it. */
-export interface BreakerJson {
-  readonly state: CircuitState
-  readonly failure_count: number
-  readonly failure_rate: number
-  readonly last_failure: string | null
-  readonly next_attempt: string | null
-}
 
 /** Who does it, and why. */
 export interface Operator {
@@ -61,30 +30,15 @@ export class CircuitBreaker {
   readonly #settings: BreakerSettings
   readonly #window: RollingWindow
   readonly #watched: boolean
-  readonly #owner: EraOwner & Watch
-  readonly #listeners = new Set<(transition: BreakerTransition) => unknown>()
-  readonly #figures = {
-    successes: 0,
-    failures: 0,
-    neutral: 0,
-    rejected: 0,
-    late: 0,
-    slow: 0,
-    timedOut: 0,
-    trials: 0,
-    hung: 0,
-    opened: 0,
-    suppressed: 0,
-    warnings: 0,
-  }
+  readonly #owner: EraOwner & Watch & Refuser
+  readonly #hooks: Hooks
+  readonly #trials: Trials
+  readonly #figures = noFigures()
   #state: CircuitState = 'CLOSED'
   #forced: ForcedMode | undefined
   /** The policy that calls run in. None before the first call and while open. */
   #era: Era | undefined
-  /** Slots that are taken, also by trials of an earlier half-open time that still run. */
-  #slots: Slot[] = []
   #openUntil = 0
-  #triedAt = 0
   #lastFailureAt: number | undefined
   #lastError: unknown
   #link: BreakerLink | undefined
@@ -94,10 +48,11 @@ export class CircuitBreaker {
     this.name = settings.name
     this.#settings = settings
     this.#window = new RollingWindow(settings)
+    this.#hooks = new Hooks(settings)
+    this.#trials = new Trials(settings.maxHalfOpenMs)
     this.#watched =
       settings.callTimeoutMs !== undefined || settings.slowCallMs !== undefined || settings.onOutcome !== undefined
     this.#owner = this.#makeOwner()
-    if (settings.onTransition !== undefined) this.#listeners.add(settings.onTransition)
   }
 
   /**
@@ -108,10 +63,13 @@ export class CircuitBreaker {
     fn: (context: CallContext) => Result | PromiseLike<Result>,
     options?: RunOptions<Result>,
   ): Promise<Result> {
+    if (this.#state === 'OPEN') {
+      const now = this.#settings.now()
+      if (this.#forced === 'open' || now < this.#openUntil) return this.#refuse(now)
+    }
     const era = this.#era
     if (era === undefined || this.#state !== 'CLOSED') return this.#enter(fn, options)
-    if (options === undefined && !this.#watched) return era.policy.execute(fn as (context: CallContext) => Result)
-    return this.#watch(era, fn, options)
+    return this.#pass(era, fn, options)
   }
 
   /**
@@ -119,11 +77,14 @@ export class CircuitBreaker {
    * undecided says nothing. Rejects with `CircuitBreakerOpenError`.
    */
   async permit(): Promise<Permit> {
-    if (this.#mayNeedCockatiel() && cockatiel() === undefined) await loadCockatiel()
-    if (this.#state === 'CLOSED') return new Permit(this.#closedSlot(), this.#settings.classify)
-    const slot = this.#admit()
-    if (slot === undefined) throw this.#refusal()
-    return new Permit(slot, this.#settings.classify)
+    if (cockatiel() === undefined) await loadCockatiel()
+    const now = this.#settings.now()
+    const slot = this.#state === 'CLOSED' ? this.#closedSlot() : this.#admit(now)
+    if (slot === undefined) throw this.#refusal(now)
+    return new Permit(slot, {
+      classify: this.#settings.classify,
+      ended: (verdict) => judgeTime(this.#owner, slot.era, now, verdict),
+    })
   }
 
   /** `OPEN` stays so until a call comes after the wait: see `ready`. */
@@ -162,7 +123,8 @@ export class CircuitBreaker {
   }
 
   get figures(): BreakerFigures {
-    return { ...this.#figures }
+    void this.state
+    return { ...this.#figures, warnings: this.#hooks.warnings }
   }
 
   toJSON(): BreakerJson {
@@ -182,10 +144,7 @@ export class CircuitBreaker {
 
   /** Tells `listener` of every transition, until the returned function is called. */
   subscribe(listener: (transition: BreakerTransition) => unknown): () => void {
-    this.#listeners.add(listener)
-    return () => {
-      this.#listeners.delete(listener)
-    }
+    return this.#hooks.subscribe(listener)
   }
 
   /** Closed and empty, and nobody's decision any more. What still runs is late and changes nothing. */
@@ -215,9 +174,9 @@ export class CircuitBreaker {
   }
 
   /** Opens now, for `openMs` or the time given. Does nothing when it is open already or when somebody forced it. */
-  trip(options?: { readonly openMs?: number; readonly reason?: 'tripped' | 'cluster' }): void {
+  trip(options?: { readonly openMs?: number }): void {
     if (this.#forced !== undefined || this.state === 'OPEN') return
-    this.#open(options?.reason ?? 'tripped', this.#settings.now() + (options?.openMs ?? this.#openPeriod()))
+    this.#open('tripped', this.#settings.now() + (options?.openMs ?? this.#openPeriod()))
   }
 
   /** The state as JSON, for `hydrate` after a restart. */
@@ -246,7 +205,7 @@ export class CircuitBreaker {
     this.#lastFailureAt = undefined
     if (typeof parsed === 'string') {
       this.#enterState('CLOSED', 'breaker.hydrated', 'snapshot')
-      this.#warn('snapshot_invalid', `The snapshot was not taken over: ${parsed}`)
+      this.#hooks.warn('snapshot_invalid', `The snapshot was not taken over: ${parsed}`)
       return false
     }
     const elapsedMs = Math.max(0, options?.elapsedMs ?? 0)
@@ -270,6 +229,24 @@ export class CircuitBreaker {
     this.#link = link
   }
 
+  /** Whether calls have a time limit, and a context's signal is more than the caller's. */
+  get timesCalls(): boolean {
+    return this.#settings.callTimeoutMs !== undefined
+  }
+
+  /** The periods and counts that a cluster goes by. */
+  get terms(): { readonly openMs: number; readonly halfOpenMaxCalls: number; readonly rollingWindowMs: number } {
+    return this.#settings
+  }
+
+  /** The cluster has opened, for so long. */
+  openByCluster(openMs: number): void {
+    if (this.#forced !== undefined) return
+    const openUntil = this.#settings.now() + openMs
+    if (this.#state === 'OPEN') this.#openUntil = openUntil
+    else this.#open('cluster', openUntil)
+  }
+
   /** The cluster has closed. */
   closeByCluster(): void {
     if (this.#forced !== undefined || this.#state === 'CLOSED') return
@@ -281,12 +258,21 @@ export class CircuitBreaker {
     fn: (context: CallContext) => Result | PromiseLike<Result>,
     options: RunOptions<Result> | undefined,
   ): Promise<Result> {
-    if (this.#mayNeedCockatiel() && cockatiel() === undefined)
-      return loadCockatiel().then(() => this.#enter(fn, options))
+    if (cockatiel() === undefined) return loadCockatiel().then(() => this.#enter(fn, options))
     if (options?.signal?.aborted === true) return this.#abandoned(options.signal)
-    if (this.#state === 'CLOSED') return this.#watch(this.#closedEra(), fn, options)
-    const slot = this.#admit()
-    return slot === undefined ? Promise.reject(this.#refusal()) : this.#try(slot, fn, options)
+    if (this.#state === 'CLOSED') return this.#pass(this.#closedEra(), fn, options)
+    const now = this.#settings.now()
+    const slot = this.#admit(now)
+    return slot === undefined ? this.#refuse(now) : this.#try(slot, fn, options)
+  }
+
+  #pass<Result>(
+    era: Era,
+    fn: (context: CallContext) => Result | PromiseLike<Result>,
+    options: RunOptions<Result> | undefined,
+  ): Promise<Result> {
+    if (options !== undefined || this.#watched) return this.#watch(era, fn, options)
+    return era.policy.execute(fn as (context: CallContext) => Result)
   }
 
   async #watch<Result>(
@@ -314,7 +300,7 @@ export class CircuitBreaker {
     } catch (error) {
       const outcome = error instanceof Outcome ? error : undefined
       const verdict = outcome === undefined ? this.classify(error) : outcome.verdict
-      await slot.settle(verdict === 'slow' ? 'failure' : verdict, outcome?.threw === true ? outcome.result : undefined)
+      await slot.settle(verdict, outcome?.threw === true ? outcome.result : undefined)
       return unwrap<Result>(error)
     }
   }
@@ -322,12 +308,6 @@ export class CircuitBreaker {
   #abandoned(signal: AbortSignal): Promise<never> {
     this.#figures.neutral++
     return Promise.reject(signal.reason)
-  }
-
-  /** While it is open and the wait is not over, nothing runs, and there is nothing to load. */
-  #mayNeedCockatiel(): boolean {
-    if (this.#state !== 'OPEN') return true
-    return this.#forced === undefined && this.#settings.now() >= this.#openUntil
   }
 
   #closedEra(): Era {
@@ -343,20 +323,18 @@ export class CircuitBreaker {
       settle: async (verdict, error) => {
         if (verdict === 'neutral') this.#figures.neutral++
         else if (!era.live) this.#figures.late++
-        else await era.report(verdict === 'ok' ? undefined : new Outcome('failure', true, error))
+        else await era.report(verdict === 'ok' ? undefined : new Outcome(verdict, true, error))
       },
     }
   }
 
   /** A slot for a trial, which starts half-open when the wait is over; `undefined` refuses the call. */
-  #admit(): Slot | undefined {
-    const { now: clock, halfOpenMaxCalls, maxHalfOpenMs } = this.#settings
-    const now = clock()
+  #admit(now: number): Slot | undefined {
     if (this.#state === 'HALF_OPEN') this.#watchdog(now)
     if (this.#state === 'OPEN' && (this.#forced === 'open' || now < this.#openUntil)) return undefined
-    if (this.#slots.length > 0) this.#slots = this.#slots.filter((slot) => now - slot.admittedAt < maxHalfOpenMs)
     if (this.#era?.failing === true) return undefined
-    if (this.#slots.length + (this.#era?.successes ?? 0) >= halfOpenMaxCalls) return undefined
+    const taken = this.#trials.out(now) + (this.#era?.successes ?? 0)
+    if (taken >= this.#settings.halfOpenMaxCalls) return undefined
     let probe: Probe | undefined
     if (this.#link !== undefined) {
       const answer = this.#link.probe()
@@ -367,56 +345,48 @@ export class CircuitBreaker {
       this.#era = new Era(cockatiel()!, this.#owner, true)
       this.#move('HALF_OPEN', 'breaker.half_opened', 'open_elapsed')
     }
-    this.#triedAt = now
     this.#figures.trials++
     const slot: Slot = {
       era: this.#era!,
       admittedAt: now,
       settle: (verdict, error) => this.#settleTrial(slot, probe, verdict, error),
     }
-    this.#slots.push(slot)
+    this.#trials.add(slot)
     return slot
   }
 
-  async #settleTrial(slot: Slot, probe: Probe | undefined, verdict: Verdict, error: unknown): Promise<void> {
+  async #settleTrial(slot: Slot, probe: Probe | undefined, said: Verdict | 'slow', error: unknown): Promise<void> {
     const { era } = slot
+    const verdict = said === 'slow' ? 'failure' : said
+    const now = this.#settings.now()
+    // It may have hung without anybody looking.
+    if (this.#state === 'HALF_OPEN') this.#watchdog(now)
     probe?.settle(era.live ? verdict : 'neutral')
     if (!era.live || era.failing || verdict === 'neutral') {
       if (verdict === 'neutral') this.#figures.neutral++
       else this.#figures.late++
-      this.#free(slot)
+      this.#trials.free(slot)
       return
     }
-    this.#triedAt = this.#settings.now()
+    this.#trials.noted(now)
     if (verdict === 'ok') {
       this.#figures.successes++
       era.successes++
-      this.#free(slot)
+      this.#trials.free(slot)
       await era.report(undefined)
       return
     }
     era.failing = true
     await era.report(new Outcome('failure', true, error))
-    this.#free(slot)
+    this.#trials.free(slot)
   }
 
-  #free(slot: Slot): void {
-    const index = this.#slots.indexOf(slot)
-    if (index >= 0) this.#slots.splice(index, 1)
-  }
-
-  /** Ends half-open when a trial hangs, or when the trials that it lacks do not come. */
+  /** Ends half-open when a trial hangs, which is a failure, or when the trials that it lacks do not come. */
   #watchdog(now: number): void {
-    const { maxHalfOpenMs } = this.#settings
-    const era = this.#era
-    const own = this.#slots.filter((slot) => slot.era === era)
-    const oldest = own[0]
-    if (oldest !== undefined) {
-      const hungAt = oldest.admittedAt + maxHalfOpenMs
-      if (now < hungAt) return
-      this.#figures.hung += own.filter((slot) => slot.admittedAt + maxHalfOpenMs <= now).length
-      this.#open('trial_hung', hungAt + this.#openPeriod())
-    } else if (now - this.#triedAt >= maxHalfOpenMs) this.#open('trials_missing', this.#triedAt + maxHalfOpenMs)
+    const overdue = this.#trials.overdue(this.#era, now)
+    if (overdue === undefined) return
+    this.#figures.hung += overdue.hung
+    this.#open(overdue.reason, overdue.since + (overdue.hung > 0 ? this.#openPeriod() : 0))
   }
 
   #open(reason: TransitionReason, openUntil: number): void {
@@ -440,7 +410,7 @@ export class CircuitBreaker {
   #move(to: CircuitState, type: TransitionType, reason: TransitionReason, operator?: Operator): void {
     const from = this.#state
     this.#state = to
-    if (this.#listeners.size === 0 && this.#link === undefined) return
+    if (!this.#hooks.listened && this.#link === undefined) return
     const now = this.#settings.now()
     const transition: BreakerTransition = {
       type,
@@ -455,56 +425,39 @@ export class CircuitBreaker {
       failureCount: this.#window.failureCount(now),
       ...(to === 'OPEN' && this.#forced === undefined ? { openForMs: Math.max(0, this.#openUntil - now) } : {}),
     }
-    for (const listener of this.#listeners) this.#tell(() => listener(transition))
-    if (this.#link !== undefined) this.#link.moved(transition)
-  }
-
-  /** Calls a hook whose failure nobody but `onWarning` hears of. */
-  #tell(hook: () => unknown): void {
-    try {
-      const answer = hook()
-      if (isThenable(answer)) answer.then(undefined, (cause) => this.#warn('hook_failed', 'A hook rejected', cause))
-    } catch (cause) {
-      this.#warn('hook_failed', 'A hook threw', cause)
-    }
-  }
-
-  #warn(code: BreakerWarning['code'], message: string, cause?: unknown): void {
-    this.#figures.warnings++
-    try {
-      const answer = this.#settings.onWarning?.({ name: this.name, code, message, cause })
-      if (isThenable(answer)) answer.then(undefined, () => {})
-    } catch {
-      // Nobody is left to tell.
-    }
+    this.#hooks.moved(transition)
+    this.#link?.moved(transition)
   }
 
   #wall(at: number): Date {
     return new Date(this.#settings.wallNow() + (at - this.#settings.now()))
   }
 
-  #refusal(): CircuitBreakerOpenError {
+  /** Rejects a moment later, when the caller listens: a promise that is born rejected is first reported as unhandled. */
+  #refuse(now: number): Promise<never> {
+    const refusal = this.#refusal(now)
+    return new Promise((_, reject) => queueMicrotask(() => reject(refusal)))
+  }
+
+  #refusal(now: number): CircuitBreakerOpenError {
     this.#figures.rejected++
-    const { now, openMs } = this.#settings
-    const waits = this.#state === 'OPEN' && this.#forced === undefined
-    const openUntil = this.#openUntil
-    const remainingMs = waits ? openUntil - now() : this.#forced === 'open' ? openMs : 0
-    return CircuitBreakerOpenError.of({
-      circuitBreakerName: this.name,
-      state: this.#state,
-      retryAfterMs: remainingMs > 0 ? remainingMs : Math.min(openMs, trialsTakenRetryMs),
-      nextAttemptAt: () => (waits ? this.#wall(openUntil) : undefined),
-      cause: this.#lastError,
-    })
+    const state = this.#state
+    const openUntil = state === 'OPEN' && this.#forced === undefined ? this.#openUntil : undefined
+    const { openMs } = this.#settings
+    const remainingMs = openUntil !== undefined ? openUntil - now : this.#forced === 'open' ? openMs : 0
+    const retryAfterMs = remainingMs > 0 ? remainingMs : Math.min(openMs, trialsTakenRetryMs)
+    return CircuitBreakerOpenError.of(this.#owner, state, retryAfterMs, openUntil, this.#lastError)
   }
 
   /** What cockatiel's policy and a watched call tell the breaker. */
-  #makeOwner(): EraOwner & Watch {
+  #makeOwner(): EraOwner & Watch & Refuser {
     const settings = this.#settings
     const figures = this.#figures
     const window = this.#window
     return {
+      name: this.name,
       settings,
+      wall: (at) => this.#wall(at),
       halfOpenMaxCalls: settings.halfOpenMaxCalls,
       classify: settings.classify,
       settled: (verdict, error) => {
@@ -553,11 +506,7 @@ export class CircuitBreaker {
         figures.timedOut++
       },
       outcome: (startedAtMs, durationMs, verdict) =>
-        this.#tell(() => settings.onOutcome?.({ startedAtMs, durationMs, verdict })),
+        this.#hooks.tell(() => settings.onOutcome?.({ startedAtMs, durationMs, verdict })),
     }
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as { readonly then?: unknown } | null | undefined)?.then === 'function'
 }

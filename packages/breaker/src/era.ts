@@ -111,7 +111,8 @@ export class Era implements IBreaker {
     const task =
       outcome === undefined
         ? ok
-        : () => {
+        : // As many turns as a good one takes, so that what ends first is counted first.
+          async () => {
             throw outcome
           }
     try {

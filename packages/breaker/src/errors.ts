@@ -14,15 +14,11 @@ export class BreakerError extends Error {
   }
 }
 
-/** What a refusal knows of the breaker that refused. */
-export interface Refusal {
-  readonly circuitBreakerName: string
-  readonly state: CircuitState
-  /** When a call may be worth it again, from now. */
-  readonly retryAfterMs: number
-  /** The wall clock's time of the next attempt; `undefined` when none is planned. */
-  readonly nextAttemptAt: () => Date | undefined
-  readonly cause: unknown
+/** The breaker that refuses. */
+export interface Refuser {
+  readonly name: string
+  /** A time of the breaker's clock on the wall's. */
+  wall(at: number): Date
 }
 
 /** A call that was not made because the breaker is open, or half-open with all its trials taken. */
@@ -35,30 +31,44 @@ export class CircuitBreakerOpenError extends Error {
   readonly retryAfterMs: number
   /** The failure that opened the breaker, where there was one. */
   override readonly cause: unknown
-  readonly #nextAttemptAt: () => Date | undefined
+  readonly #refuser: Refuser
+  readonly #openUntil: number | undefined
 
-  private constructor(refusal: Refusal) {
-    super(`The circuit breaker \`${refusal.circuitBreakerName}\` is ${refusal.state}`)
-    this.circuitBreakerName = refusal.circuitBreakerName
-    this.state = refusal.state
-    this.retryAfterMs = refusal.retryAfterMs
-    this.cause = refusal.cause
-    this.#nextAttemptAt = refusal.nextAttemptAt
+  private constructor(
+    refuser: Refuser,
+    state: CircuitState,
+    retryAfterMs: number,
+    openUntil: number | undefined,
+    cause: unknown,
+  ) {
+    super(`The circuit breaker \`${refuser.name}\` is ${state}`)
+    this.circuitBreakerName = refuser.name
+    this.state = state
+    this.retryAfterMs = retryAfterMs
+    this.cause = cause
+    this.#refuser = refuser
+    this.#openUntil = openUntil
   }
 
   /** Makes the error without a stack: a refusal is an answer, and capturing one would cost more than the refusal. */
-  static of(refusal: Refusal): CircuitBreakerOpenError {
-    if (!stackTraceLimitWritable()) return new CircuitBreakerOpenError(refusal)
+  static of(
+    refuser: Refuser,
+    state: CircuitState,
+    retryAfterMs: number,
+    openUntil: number | undefined,
+    cause: unknown,
+  ): CircuitBreakerOpenError {
+    if (!stackTraceLimitWritable()) return new CircuitBreakerOpenError(refuser, state, retryAfterMs, openUntil, cause)
     const limit = Error.stackTraceLimit
     Error.stackTraceLimit = 0
-    const error = new CircuitBreakerOpenError(refusal)
+    const error = new CircuitBreakerOpenError(refuser, state, retryAfterMs, openUntil, cause)
     Error.stackTraceLimit = limit
     return error
   }
 
   /** When the breaker lets a trial through, by the wall clock; `undefined` when it is forced open or already half-open. */
   get nextAttemptTime(): Date | undefined {
-    return this.#nextAttemptAt()
+    return this.#openUntil === undefined ? undefined : this.#refuser.wall(this.#openUntil)
   }
 
   /** The whole seconds a client is asked to wait, at least 1 (RFC 9110 §10.2.3). */

@@ -1,7 +1,7 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import type { CircuitBreaker } from './circuit-breaker.ts'
 import { BreakerError, type CircuitBreakerOpenError } from './errors.ts'
-import { checkOptions, type Rule, rule } from './options.ts'
+import { callable, checkOptions, object, type Rule, rule } from './options.ts'
 import type { CircuitBreakerRegistry } from './registry.ts'
 
 /** Which breaker guards a route, and what its answers mean. */
@@ -19,8 +19,6 @@ export interface BreakerOptions {
   readonly fallback?: (c: Context, error: CircuitBreakerOpenError) => Response | Promise<Response>
 }
 
-const callable = rule('a function', (value) => typeof value === 'function')
-const object = rule('an object', (value) => typeof value === 'object' && value !== null)
 const rules: Readonly<Record<keyof BreakerOptions, Rule>> = {
   breaker: object,
   registry: object,

@@ -72,10 +72,18 @@ export interface BreakerSettings extends WindowRules {
   readonly delay: (task: () => void, delayMs: number) => () => void
 }
 
-const period = rule('a finite number above 0', (value) => typeof value === 'number' && value > 0 && value < Infinity)
-const count = rule('a whole number above 0', (value) => Number.isSafeInteger(value) && (value as number) > 0)
+/** Rules that more than one set of options has. */
+export const period: Rule = rule(
+  'a finite number above 0',
+  (value) => typeof value === 'number' && value > 0 && value < Infinity,
+)
+export const count: Rule = rule(
+  'a whole number above 0',
+  (value) => Number.isSafeInteger(value) && (value as number) > 0,
+)
+export const object: Rule = rule('an object', (value) => typeof value === 'object' && value !== null)
 const ratio = rule('a number above 0 and at most 1', (value) => typeof value === 'number' && value > 0 && value <= 1)
-const callable = rule('a function', (value) => typeof value === 'function')
+export const callable: Rule = rule('a function', (value) => typeof value === 'function')
 const matchers = rule(
   'a list of strings, error classes and functions',
   (value) =>

@@ -6,7 +6,14 @@ export interface Slot {
   readonly era: Era
   readonly admittedAt: number
   /** Resolves when the breaker has drawn its conclusion. */
-  settle(verdict: Verdict, error: unknown): Promise<void>
+  settle(verdict: Verdict | 'slow', error: unknown): Promise<void>
+}
+
+/** What a permit asks its breaker when it ends. */
+export interface PermitTerms {
+  classify(error: unknown): Verdict
+  /** Looks at the clock: a good call may have been a slow one too many. */
+  ended(verdict: Verdict): Verdict | 'slow'
 }
 
 /**
@@ -15,11 +22,11 @@ export interface Slot {
  */
 export class Permit implements Disposable, AsyncDisposable {
   #slot: Slot | undefined
-  readonly #classify: (error: unknown) => Verdict
+  readonly #terms: PermitTerms
 
-  constructor(slot: Slot, classify: (error: unknown) => Verdict) {
+  constructor(slot: Slot, terms: PermitTerms) {
     this.#slot = slot
-    this.#classify = classify
+    this.#terms = terms
   }
 
   succeed(): Promise<void> {
@@ -28,7 +35,7 @@ export class Permit implements Disposable, AsyncDisposable {
 
   /** What `error` says by the breaker's lists; without an error, a failure. */
   fail(error?: unknown): Promise<void> {
-    return this.#settle(error === undefined ? 'failure' : this.#classify(error), error)
+    return this.#settle(error === undefined ? 'failure' : this.#terms.classify(error), error)
   }
 
   /** Gives it back without a word about the other side. */
@@ -47,6 +54,6 @@ export class Permit implements Disposable, AsyncDisposable {
   async #settle(verdict: Verdict, error: unknown): Promise<void> {
     const slot = this.#slot
     this.#slot = undefined
-    await slot?.settle(verdict, error)
+    if (slot !== undefined) await slot.settle(this.#terms.ended(verdict), error)
   }
 }

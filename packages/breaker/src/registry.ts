@@ -1,6 +1,7 @@
-import { type BreakerJson, CircuitBreaker } from './circuit-breaker.ts'
+import { CircuitBreaker } from './circuit-breaker.ts'
 import { BreakerError } from './errors.ts'
-import { type CircuitBreakerOptions, checkOptions, type Rule, rule } from './options.ts'
+import type { BreakerJson } from './figures.ts'
+import { type CircuitBreakerOptions, callable, checkOptions, count, period, type Rule, rule } from './options.ts'
 
 /** How breakers that are made on demand are made and kept. */
 export interface CircuitBreakerRegistryOptions {
@@ -14,15 +15,14 @@ export interface CircuitBreakerRegistryOptions {
   readonly now?: () => number
 }
 
-const count = rule('a whole number above 0', (value) => Number.isSafeInteger(value) && (value as number) > 0)
 const rules: Readonly<Record<keyof CircuitBreakerRegistryOptions, Rule>> = {
   keyed: rule(
     'an object or a function',
     (value) => (typeof value === 'object' && value !== null) || typeof value === 'function',
   ),
   maxKeys: count,
-  idleMs: rule('a finite number above 0', (value) => typeof value === 'number' && value > 0 && value < Infinity),
-  now: rule('a function', (value) => typeof value === 'function'),
+  idleMs: period,
+  now: callable,
 }
 
 interface Kept {
@@ -60,6 +60,11 @@ export class CircuitBreakerRegistry {
       throw new BreakerError('duplicate_breaker', `A circuit breaker \`${name}\` is there already`)
     this.#named.set(name, breaker)
     return this
+  }
+
+  /** Forgets the breaker of that name; calls that it has let through go on. `false` when there was none. */
+  remove(name: string): boolean {
+    return this.#named.delete(name)
   }
 
   /** The breaker of that name. Throws `unknown_breaker`. */

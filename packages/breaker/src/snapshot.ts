@@ -1,4 +1,4 @@
-import type { BreakerSettings } from './options.ts'
+import { type BreakerSettings, checkOptions, type Rule, rule } from './options.ts'
 import type { CircuitState, ForcedMode } from './transition.ts'
 
 /**
@@ -18,46 +18,35 @@ export interface BreakerSnapshot {
   readonly lastFailureAgeMs: number | null
 }
 
-const states: ReadonlySet<unknown> = new Set(['CLOSED', 'OPEN', 'HALF_OPEN'])
-const modes: ReadonlySet<unknown> = new Set([null, 'open', 'closed', 'disabled'])
-const known: ReadonlySet<string> = new Set([
-  'version',
-  'state',
-  'forced',
-  'openRemainingMs',
-  'failureAgesMs',
-  'streak',
-  'lastFailureAgeMs',
-])
+const age = rule('a finite number from 0 up', isAge)
+const rules: Readonly<Record<keyof BreakerSnapshot, Rule>> = {
+  version: rule('1', (value) => value === 1),
+  state: rule('CLOSED, OPEN or HALF_OPEN', (value) => value === 'CLOSED' || value === 'OPEN' || value === 'HALF_OPEN'),
+  forced: rule(
+    'null, open, closed or disabled',
+    (value) => value === null || value === 'open' || value === 'closed' || value === 'disabled',
+  ),
+  openRemainingMs: age,
+  failureAgesMs: rule('a list of finite numbers from 0 up', (value) => Array.isArray(value) && value.every(isAge)),
+  streak: rule('a whole number from 0 up', (value) => Number.isSafeInteger(value) && (value as number) >= 0),
+  lastFailureAgeMs: rule('null or a finite number from 0 up', (value) => value === null || isAge(value)),
+}
 
 /** The snapshot that `value` is, or in words why it is none. */
-export function parseSnapshot(value: unknown, settings: BreakerSettings): BreakerSnapshot | string {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'not an object'
-  const fields = value as Partial<Record<keyof BreakerSnapshot, unknown>>
-  for (const name of Object.keys(fields)) if (!known.has(name)) return `unknown field \`${name}\``
-  const { version, state, forced, openRemainingMs, failureAgesMs, streak, lastFailureAgeMs } = fields
-  if (version !== 1) return '`version` is not 1'
-  if (!states.has(state)) return '`state` is none of CLOSED, OPEN, HALF_OPEN'
-  if (!modes.has(forced)) return '`forced` is none of null, open, closed, disabled'
-  if ((forced === 'open' && state !== 'OPEN') || ((forced === 'closed' || forced === 'disabled') && state !== 'CLOSED'))
-    return '`state` and `forced` contradict each other'
-  if (!isAge(openRemainingMs)) return '`openRemainingMs` is not a number from 0 up'
-  if (openRemainingMs > settings.openMs * (1 + settings.openJitterRatio))
-    return '`openRemainingMs` is longer than `openMs`'
-  if (!Array.isArray(failureAgesMs) || !failureAgesMs.every(isAge))
-    return '`failureAgesMs` is not a list of numbers from 0 up'
-  if (!Number.isSafeInteger(streak) || (streak as number) < 0) return '`streak` is not a whole number from 0 up'
-  if (lastFailureAgeMs !== null && !isAge(lastFailureAgeMs))
-    return '`lastFailureAgeMs` is not null or a number from 0 up'
-  return {
-    version,
-    state: state as CircuitState,
-    forced: forced as ForcedMode | null,
-    openRemainingMs,
-    failureAgesMs: failureAgesMs as readonly number[],
-    streak: streak as number,
-    lastFailureAgeMs,
+export function parseSnapshot(value: unknown, { openMs, openJitterRatio }: BreakerSettings): BreakerSnapshot | string {
+  if (typeof value !== 'object' || value === null) return 'Expected an object'
+  const snapshot = value as BreakerSnapshot
+  try {
+    checkOptions(snapshot, rules, Object.keys(rules) as (keyof BreakerSnapshot)[])
+  } catch (error) {
+    return (error as Error).message
   }
+  const { state, forced, openRemainingMs } = snapshot
+  if (forced !== null && state !== (forced === 'open' ? 'OPEN' : 'CLOSED'))
+    return `Expected \`forced\` and \`state\` to agree, got \`${forced}\` and \`${state}\``
+  if (openRemainingMs > openMs * (1 + openJitterRatio))
+    return `Expected \`openRemainingMs\` to be at most \`openMs\`, got \`${openRemainingMs}\``
+  return snapshot
 }
 
 function isAge(value: unknown): value is number {

@@ -14,6 +14,9 @@ export interface WindowRules {
 const parts = 10
 const buckets = parts + 1
 
+// Times that are kept beyond the threshold: failed trials add to it, and a forced breaker counts on without end.
+const beyond = 1_000
+
 /**
  * The calls of the last `rollingWindowMs` on a monotonic clock.
  *
@@ -71,8 +74,7 @@ export class RollingWindow {
     if (consecutive || failureThreshold === Number.POSITIVE_INFINITY) return
     this.#failedAt.push(at)
     this.#expire(now)
-    // More than the threshold are there only while a forced breaker counts on.
-    if (this.#failedAt.length - this.#first > failureThreshold) this.#first++
+    if (this.#failedAt.length - this.#first > failureThreshold + beyond) this.#first++
   }
 
   /** A slow call, told before it is counted as `ok` or as a `failure`. Whether, with it, slow calls are reason to open. */
@@ -99,7 +101,7 @@ export class RollingWindow {
     if (consecutive) return this.#streak
     this.#expire(now)
     const exact = this.#failedAt.length - this.#first
-    if (exact < failureThreshold && failureThreshold !== Number.POSITIVE_INFINITY) return exact
+    if (exact < failureThreshold + beyond && failureThreshold !== Number.POSITIVE_INFINITY) return exact
     this.#bucketAt(now)
     return Math.max(exact, this.#failureSum)
   }

@@ -1,4 +1,4 @@
-import { connect, isIP, type Socket } from 'node:net'
+import { connect, isIP, Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import postgres, { type Options, type PostgresType, type Sql } from 'postgres'
 import { guardAnswers } from './answer-guard.ts'
@@ -50,7 +50,7 @@ export function connectPostgres(url: string, options: ConnectOptions = {}): Sql 
     ssl: false,
     host: parsed.host.slice(0, 1),
     port: parsed.port.slice(0, 1),
-    socket: () => openSocket(parsed, attempt++ % parsed.host.length, deadlineMs),
+    socket: () => openSocket(parsed, attempt++ % parsed.host.length, deadlineMs).catch(failing),
   }
   return postgres(own as unknown as Options<Record<string, PostgresType>>) as unknown as Sql
 }
@@ -75,6 +75,19 @@ async function openSocket(options: ParsedOptions, index: number, deadlineMs: num
   } finally {
     clearTimeout(timer)
   }
+}
+
+/**
+ * A socket that fails at the first write. postgres.js loses a connection for good whose `socket` rejects, and does not clear what
+ * it was about to write when the socket closes before that.
+ */
+function failing(error: Error): Socket {
+  const socket = new Socket()
+  socket.write = () => {
+    process.nextTick(() => socket.destroy(error))
+    return true
+  }
+  return socket
 }
 
 const sslRequest = Uint8Array.of(0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f)

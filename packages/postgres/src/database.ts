@@ -17,7 +17,7 @@ export interface PostgresDatabaseOptions {
 
 /** The figures of a database for health checks and metrics. */
 export interface PostgresDatabaseHealth {
-  /** `unavailable` from a lost or refused connection until one works again. */
+  /** `unavailable` from a connection that could not be made until one works again. */
   readonly state: 'open' | 'unavailable' | 'closed'
   /** Why, with state `unavailable`. */
   readonly reason?: string

@@ -36,7 +36,7 @@ export const put = (key: string, args: Omit<ItemArgs, 'key'> = {}): Write => ({
   procedure: 'put',
   args: { key, ...args },
 })
-/** A row into `entry`, by a procedure that promises one statement. */
+/** A row into `entry`. */
 export const append = (key: string, args: Omit<ItemArgs, 'key'> = {}): Write => ({
   procedure: 'append',
   args: { key, ...args },
@@ -66,6 +66,7 @@ export async function items(
     ${sql.param(batch.map(({ value }) => value ?? null))}::text[]) with ordinality as given (key, value, place)`
   db.define<ItemArgs>('put', {
     locks: ({ key, locks }) => locks ?? [{ name: `item:${key}`, shared: false }],
+    oneStatement: true,
     async run(tx, batch) {
       await seen('put', batch)
       const rows = await tx.execute<{ key: string }>(
@@ -77,7 +78,6 @@ export async function items(
   })
   db.define<ItemArgs>('append', {
     locks: ({ locks }) => locks ?? [],
-    oneStatement: true,
     async run(tx, batch) {
       await seen('append', batch)
       await tx.execute(sql`insert into entry (key, value) select key, value from ${columns(batch)} order by place`)

@@ -63,40 +63,57 @@ export class Upstreams {
     return upstream
   }
 
+  /** Ends each connection when what is under way on it is done. */
   async close(): Promise<void> {
+    await Promise.all([...this.#upstreams.values()].map((upstream) => upstream.close()))
+  }
+
+  /** Cuts every connection. */
+  async destroy(): Promise<void> {
     await Promise.all([...this.#upstreams.values()].map((upstream) => upstream.destroy()))
   }
 }
 
 /** Registers a proxied route: a stream straight through, or a durable request whose one step is the call to the upstream. */
 export function proxyRoute(gateway: Gateway, path: string, options: ProxyRouteOptions): void {
-  const { upstream: name, methods = ['ALL'], durable = false, idempotency } = options
+  for (const method of options.methods ?? ['ALL'])
+    gateway.on(method, [path], ...proxyHandlers(gateway, gateway.upstreams, method, path, options))
+}
+
+/** What a proxied route passes, for one of its methods. */
+export function proxyHandlers(
+  gateway: Gateway,
+  upstreams: Upstreams,
+  method: string,
+  path: string,
+  options: ProxyRouteOptions,
+): readonly MiddlewareHandler[] {
+  const { upstream: name, durable = false, idempotency } = options
+  gateway.admitBodies(options.maxBodyBytes)
   const parts: ProxyParts = {
-    upstream: gateway.upstreams.get(name),
-    breaker: undefined,
-    trustedProxies: gateway.upstreams.trusted,
-    viaName: gateway.upstreams.viaName,
+    upstream: upstreams.get(name),
+    get breaker() {
+      return gateway.breakers.find(name)
+    },
+    trustedProxies: upstreams.trusted,
+    viaName: upstreams.viaName,
     requestIdOf: (c) => c.get('requestId') as string,
   }
-  for (const method of methods) {
-    const handlers: MiddlewareHandler[] = []
-    if (durable) {
-      handlers.push(
-        gateway.durable({
-          operation: options.operation ?? `${method} ${path}`.replaceAll(' ', '_'),
-          ...(idempotency === undefined ? {} : { idempotency }),
-          ...(options.headers === undefined ? {} : { headers: options.headers }),
-          ...(options.maxBodyBytes === undefined ? {} : { maxBodyBytes: options.maxBodyBytes }),
-        }) as MiddlewareHandler,
-        ((c: Context) => forwardDurably(c, parts, options)) as MiddlewareHandler,
-      )
-    } else {
-      if (idempotency !== undefined && idempotency !== 'off')
-        handlers.push(gateway.deduplicated({ missing: idempotency }))
-      handlers.push(((c: Context) => forward(c, parts)) as MiddlewareHandler)
-    }
-    gateway.on(method, [path], ...handlers)
+  if (durable) {
+    return [
+      gateway.durable({
+        operation: options.operation ?? `${method} ${path}`.replaceAll(' ', '_'),
+        ...(idempotency === undefined ? {} : { idempotency }),
+        ...(options.headers === undefined ? {} : { headers: options.headers }),
+        ...(options.maxBodyBytes === undefined ? {} : { maxBodyBytes: options.maxBodyBytes }),
+      }) as MiddlewareHandler,
+      ((c: Context) => forwardDurably(c, parts, options)) as MiddlewareHandler,
+    ]
   }
+  const straight = ((c: Context) => forward(c, parts)) as MiddlewareHandler
+  return idempotency === undefined || idempotency === 'off'
+    ? [straight]
+    : [gateway.deduplicated({ missing: idempotency }), straight]
 }
 
 const retriedStatuses: ReadonlySet<number> = new Set([502, 503, 504])
