@@ -1,4 +1,4 @@
-/** `node bench/replay.ts [--rounds n] [--seconds n] [--json]`: what a repeat of an answered key costs, all sides in one run, alternating. */
+/** `node bench/replay.ts [--rounds n] [--seconds n] [--side name] [--json]`: what a repeat of an answered key costs, all sides in one run, alternating. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpus } from 'node:os'
@@ -11,10 +11,11 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
     json: { type: 'boolean', default: false },
+    side: { type: 'string', multiple: true },
   },
 })
 
-const sides: Readonly<Record<string, string>> = {
+const all: Readonly<Record<string, string>> = {
   plain: 'plain Hono',
   'hand-default': 'hand-written GET, node-redis 6 as it comes',
   hand: 'hand-written GET, node-redis 6 without its timeout a command',
@@ -26,8 +27,11 @@ const sides: Readonly<Record<string, string>> = {
   'postgres+nocache': 'dedup(), PostgreSQL each time',
 }
 
+/** The ratios need the first and the hand-written one. */
+const chosen = values.side && ['plain', 'hand', ...values.side]
+const sides = Object.fromEntries(Object.entries(all).filter(([side]) => chosen?.includes(side) ?? true))
+
 interface Round {
-  /** Sent in all, with those of the warm-up. */
   readonly requests: number
   /** Microseconds of CPU that the server took for each: what is left to compare on a busy machine. */
   readonly cpuMicros: number
@@ -63,9 +67,13 @@ async function measure(side: string, redisUrl: string, postgresUrl: string): Pro
   const said = linesOf(server)
   const port = await next(said)
   const load = spawn(process.execPath, [pathOf('load.ts'), port, '64', values.seconds, '100'], { stdio: [...stdio] })
-  const result = JSON.parse(await next(linesOf(load))) as Omit<Round, 'cpuMicros'>
+  const loading = linesOf(load)
+  await next(loading)
+  server.kill('SIGUSR2')
+  const before = Number(await next(said))
+  const result = JSON.parse(await next(loading)) as Omit<Round, 'cpuMicros'>
   server.kill()
-  const cpuMicros = Number(await next(said)) / result.requests
+  const cpuMicros = (Number(await next(said)) - before) / result.requests
   await once(server, 'exit')
   return { ...result, cpuMicros }
 }
