@@ -1,6 +1,5 @@
 import type { CheckpointHooks, CheckpointManagerOptions, Failpoint, RunTransition } from './manager-options.ts'
 import type { Operation, Resumer, Settled } from './operation.ts'
-import { Payloads } from './payloads.ts'
 import { defaultRetentionMs } from './retention.ts'
 import { Run, type RunPorts } from './run.ts'
 import type { RunRecord, StepRecord } from './run-record.ts'
@@ -18,7 +17,6 @@ export interface Live {
 export class Core {
   readonly options: CheckpointManagerOptions
   readonly store: CheckpointStore
-  readonly payloads: Payloads
   readonly now: () => number
   readonly random: () => number
   readonly leaseMs: number
@@ -38,14 +36,12 @@ export class Core {
     const { store, settleMs = 1_000, now = () => Date.now(), random = () => Math.random() } = options
     this.options = options
     this.store = store
-    this.payloads = new Payloads(store, options.seal)
     this.now = now
     this.random = random
     this.leaseMs = options.leaseMs ?? 15_000
     this.hooks.push(options)
     this.#ports = {
       store,
-      payloads: this.payloads,
       settleMs,
       now,
       random,

@@ -24,6 +24,7 @@ export class Recovery {
   #beatTimer: ReturnType<typeof setTimeout> | undefined
   #collectTimer: ReturnType<typeof setTimeout> | undefined
   #nextSweepAt = Number.POSITIVE_INFINITY
+  #again = false
   #left = false
   #unlisten: (() => Promise<void>) | undefined
 
@@ -69,7 +70,14 @@ export class Recovery {
     if (this.#core.stopping || this.#core.owner === '' || at >= this.#nextSweepAt) return
     clearTimeout(this.#sweepTimer)
     this.#nextSweepAt = at
-    this.#sweepTimer = setTimeout(() => void this.sweep(), Math.min(Math.max(0, at - this.#core.now()), longestTimerMs))
+    this.#sweepTimer = setTimeout(
+      () => {
+        this.#nextSweepAt = Number.POSITIVE_INFINITY
+        if (this.#sweeping === undefined) void this.sweep()
+        else this.#again = true
+      },
+      Math.min(Math.max(0, at - this.#core.now()), longestTimerMs),
+    )
   }
 
   sweep(): Promise<void> {
@@ -77,7 +85,9 @@ export class Recovery {
       .catch(this.#core.report)
       .finally(() => {
         this.#sweeping = undefined
-        const everyMs = (this.#core.leaseMs / 3) * (0.9 + 0.2 * this.#core.random())
+        // What came up during the sweep may not have been seen by it.
+        const everyMs = this.#again ? 0 : (this.#core.leaseMs / 3) * (0.9 + 0.2 * this.#core.random())
+        this.#again = false
         this.sweepAt(this.#core.now() + everyMs)
       })
     return this.#sweeping
@@ -115,7 +125,7 @@ export class Recovery {
       if (runs.length < limit && orphans.length === 0) break
     }
     for (const run of await store.unsettled(batch)) {
-      const outcome = await core.payloads.outcome(run.id)
+      const outcome = await store.outcome(run.id)
       if (outcome !== undefined) await this.#driver().settleElsewhere(run, outcome).catch(core.report)
     }
   }
@@ -145,7 +155,7 @@ export class Recovery {
   async #resume(run: RunRecord, resumer: Resumer): Promise<void> {
     const core = this.#core
     const operation = core.operations.get(run.operation)!
-    const [input, steps] = await Promise.all([core.payloads.input(run), core.payloads.steps(run)]).catch(unlessErased)
+    const [input, steps] = await Promise.all([core.store.input(run.id), core.store.steps(run.id)]).catch(unlessErased)
     if (input === 'erased') {
       const outcome = problemOutcome(410, 'payload_erased', 'The request was erased')
       await this.#driver().finish(run, 'dead', 'payload_erased', outcome)
@@ -243,7 +253,7 @@ export class Recovery {
   async deliverSignals(id: string): Promise<void> {
     const live = this.#core.live.get(id)
     if (live === undefined) return
-    for (const step of await this.#core.payloads.steps(live.run)) if (step.state === 'signal') live.run.deliver(step)
+    for (const step of await this.#core.store.steps(id)) if (step.state === 'signal') live.run.deliver(step)
   }
 
   #collectLater(afterMs: number): void {
