@@ -17,7 +17,7 @@ export interface PostgresDatabaseOptions {
 
 /** The figures of a database for health checks and metrics. */
 export interface PostgresDatabaseHealth {
-  /** `unavailable` from a lost or refused connection until one works again. */
+  /** `unavailable` from a connection that could not be made until one works again. */
   readonly state: 'open' | 'unavailable' | 'closed'
   /** Why, with state `unavailable`. */
   readonly reason?: string
@@ -57,6 +57,11 @@ export interface Procedure<Args> {
    * committed in the order they came.
    */
   locks(args: Args): readonly Lock[]
+  /**
+   * Promises that `run` sends exactly one statement: the next procedure's follows it without waiting for the answer, which saves
+   * a round trip. A second statement is refused. Absent means any number.
+   */
+  readonly oneStatement?: boolean
   /**
    * Runs the whole batch, in one set-based statement where possible, and gives one answer an element, in order. A refusal
    * rolls back its unit only: the transaction starts again without it.

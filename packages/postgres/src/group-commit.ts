@@ -1,8 +1,10 @@
-import { type Batchable, chooseBatch, HeldLocks, planGroups, type Step } from './batch.ts'
-import type { Answer, Lock, PostgresTransaction, Procedure } from './database.ts'
+import { chooseBatch, HeldLocks } from './batch.ts'
+import type { Procedure } from './database.ts'
 import { closedError, failureOf, PostgresError, rootOf, textOf } from './errors.ts'
 import type { Line } from './line.ts'
-import { type DrizzleParts, openScope, type Scope } from './transaction.ts'
+import type { PendingUnit } from './pending-unit.ts'
+import { runProcedures } from './run-procedures.ts'
+import type { DrizzleParts } from './transaction.ts'
 import type { Durability } from './unit.ts'
 
 /** What group commit needs. */
@@ -13,7 +15,7 @@ export interface GroupCommitOptions {
   readonly onFull: 'wait' | 'refuse'
   readonly drizzle: DrizzleParts
   openLine(): Promise<Line>
-  procedure(name: string): Procedure<unknown> | undefined
+  readonly procedure: (name: string) => Procedure<unknown> | undefined
 }
 
 /** Units in one transaction at most. */
@@ -21,47 +23,9 @@ const maxBatch = 500
 /** How often a batch starts again because of refusals, or of conflicts with other sessions, before it is halved or given up. */
 const maxRefusals = 4
 const maxConflicts = 8
-/** How many connections may break under a unit before it counts as the cause. */
+/** How many connections may break under a unit before it goes alone, and before it counts as the cause. */
+const suspiciousLosses = 2
 const maxLosses = 4
-
-/** One unit from `commit()` until its answer. */
-export class PendingUnit implements Batchable {
-  readonly steps: readonly Step[]
-  readonly locks: readonly Lock[]
-  readonly shape: string
-  readonly results: unknown[]
-  deadlineAt = 0
-  losses = 0
-  settled = false
-  readonly #committed: (results: readonly unknown[], level: Durability) => void
-  readonly #failed: (error: unknown) => void
-
-  constructor(
-    steps: readonly Step[],
-    locks: readonly Lock[],
-    committed: (results: readonly unknown[], level: Durability) => void,
-    failed: (error: unknown) => void,
-  ) {
-    this.steps = steps
-    this.locks = locks
-    this.shape = steps.map(({ procedure, apart }) => `${apart ? '|' : ''}${procedure}`).join('\n')
-    this.results = new Array(steps.length)
-    this.#committed = committed
-    this.#failed = failed
-  }
-
-  commit(level: Durability): void {
-    if (this.settled) return
-    this.settled = true
-    this.#committed(this.results, level)
-  }
-
-  fail(error: unknown): void {
-    if (this.settled) return
-    this.settled = true
-    this.#failed(error)
-  }
-}
 
 /** How one try of a batch ended. */
 type Attempt =
@@ -72,7 +36,8 @@ type Attempt =
 
 interface Lane {
   line: Line | undefined
-  busy: boolean
+  /** Ends when nothing waits that this lane could take. */
+  work: Promise<void> | undefined
   commitSent: boolean
   /** Ends the wait for a procedure when the connection is gone. */
   interrupt: ((error: unknown) => void) | undefined
@@ -99,7 +64,7 @@ export class GroupCommit {
     this.#options = options
     this.#lanes = Array.from({ length: options.lanes }, () => ({
       line: undefined,
-      busy: false,
+      work: undefined,
       commitSent: false,
       interrupt: undefined,
     }))
@@ -110,16 +75,16 @@ export class GroupCommit {
   }
 
   enqueue(unit: PendingUnit): void {
-    if (this.#closed) return unit.fail(closedError())
+    if (this.#closed) {
+      unit.fail(closedError())
+      return
+    }
     unit.deadlineAt = performance.now() + this.#options.deadlineMs
     if (this.#queue.length + this.#sent >= this.#options.maxPending) {
       if (this.#options.onFull === 'refuse') {
-        return unit.fail(
-          new PostgresError(
-            'write_queue_full',
-            `${this.#options.maxPending} units are waiting for PostgreSQL; try again later`,
-          ),
-        )
+        const text = `${this.#options.maxPending} units are waiting for PostgreSQL; try again later`
+        unit.fail(new PostgresError('write_queue_full', text))
+        return
       }
       this.#overflow.push(unit)
     } else this.#queue.push(unit)
@@ -132,7 +97,12 @@ export class GroupCommit {
     this.#closed = true
     if (this.pending > 0) await new Promise<void>((resolve) => this.#drained.push(resolve))
     clearTimeout(this.#timer)
-    await Promise.all(this.#lanes.map(({ line }) => line?.end()))
+    await Promise.all(
+      this.#lanes.map(async (lane) => {
+        await lane.work
+        await lane.line?.end()
+      }),
+    )
   }
 
   /** At the end of the turn, so that all that the turn wrote goes together. */
@@ -141,7 +111,12 @@ export class GroupCommit {
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
-      for (const lane of this.#lanes) if (!lane.busy && this.#queue.length > 0) void this.#work(lane)
+      for (const lane of this.#lanes) {
+        if (this.#queue.length === 0) return
+        lane.work ??= this.#work(lane).finally(() => {
+          lane.work = undefined
+        })
+      }
     })
   }
 
@@ -172,7 +147,6 @@ export class GroupCommit {
   }
 
   async #work(lane: Lane): Promise<void> {
-    lane.busy = true
     let failures = 0
     while (this.#queue.length > 0) {
       try {
@@ -188,9 +162,6 @@ export class GroupCommit {
       await this.#commit(lane, units)
       this.#refill()
     }
-    lane.busy = false
-    // What this lane held may be what the others' work waits for.
-    if (this.#queue.length > 0) this.#schedule()
   }
 
   async #openLine(lane: Lane): Promise<Line> {
@@ -212,6 +183,7 @@ export class GroupCommit {
       if (units.length === 0) return
       const line = lane.line
       if (line === undefined) return this.#putBack(units)
+      if (units.length > 1 && units.some(({ losses }) => losses >= suspiciousLosses)) return this.#halve(lane, units)
       const attempt = await this.#attempt(lane, line, units)
       if (attempt.ended === 'committed') {
         this.commits++
@@ -229,7 +201,10 @@ export class GroupCommit {
         const failure = line.lost !== undefined ? 'lost' : failureOf(error)
         if (failure === 'lost') {
           line.destroy(textOf(error))
-          if (!attempt.commitSent) return this.#putBack(units)
+          if (!attempt.commitSent) {
+            for (const unit of units) unit.losses++
+            return this.#putBack(units)
+          }
           for (const unit of units) unit.fail(unknownError(error))
         } else if (failure === 'again') {
           if (++conflicts > maxConflicts) for (const unit of units) unit.fail(unavailableError(error))
@@ -268,37 +243,22 @@ export class GroupCommit {
   #putBack(units: readonly PendingUnit[]): void {
     for (const unit of units) {
       this.#leave(unit)
-      if (++unit.losses >= maxLosses) unit.fail(new PostgresError('unavailable', 'The connection was lost'))
+      if (unit.losses >= maxLosses) unit.fail(new PostgresError('unavailable', 'The connection was lost'))
     }
     this.#queue.unshift(...units.filter(({ settled }) => !settled))
     this.#queue.sort((a, b) => a.deadlineAt - b.deadlineAt)
+    clearTimeout(this.#timer)
+    this.#watchQueue()
   }
 
   async #attempt(lane: Lane, line: Line, units: readonly PendingUnit[]): Promise<Attempt> {
     lane.commitSent = false
     const timer = this.#watchBatch(lane, line, units)
-    let scope: Scope | undefined
+    const { drizzle, procedure } = this.#options
     try {
       line.send('begin').catch(() => {})
       line.refreshLevel()
-      const refused = new Map<PendingUnit, unknown>()
-      for (const group of planGroups(units)) {
-        const procedure = this.#options.procedure(group.procedure)
-        if (procedure === undefined) throw new Error(`No procedure \`${group.procedure}\` is defined`)
-        scope = openScope(line, this.#options.drizzle, true)
-        const answers = await this.#run(lane, procedure, scope.tx, group.batch)
-        scope.shut()
-        if (answers.length !== group.batch.length) {
-          throw new Error(`\`${group.procedure}\` gave ${answers.length} answers to ${group.batch.length} writes`)
-        }
-        for (let i = 0; i < answers.length; i++) {
-          const answer = answers[i]!
-          const unit = group.units[i]!
-          if ('refused' in answer) refused.set(unit, answer.refused)
-          else unit.results[group.steps[i]!] = answer.result
-        }
-        if (refused.size > 0) break
-      }
+      const refused = await this.#untilLost(lane, runProcedures(line, units, drizzle, procedure))
       if (refused.size > 0 || units.some(({ settled }) => settled)) {
         line.send('rollback').catch(() => {})
         return { ended: 'without', refused }
@@ -309,7 +269,6 @@ export class GroupCommit {
       if (command !== 'COMMIT') throw new Error('A statement failed and its error was caught: rolled back')
       return { ended: 'committed', level: line.committedLevel() }
     } catch (error) {
-      scope?.shut()
       if (!lane.commitSent) line.send('rollback').catch(() => {})
       return { ended: 'error', error, commitSent: lane.commitSent }
     } finally {
@@ -317,15 +276,11 @@ export class GroupCommit {
     }
   }
 
-  #run(
-    lane: Lane,
-    procedure: Procedure<unknown>,
-    tx: PostgresTransaction,
-    batch: readonly unknown[],
-  ): Promise<readonly Answer[]> {
+  /** A procedure may wait for something else than its statements: the end of the connection ends that. */
+  #untilLost<Result>(lane: Lane, running: Promise<Result>): Promise<Result> {
     return new Promise((resolve, reject) => {
       lane.interrupt = reject
-      procedure.run(tx, batch).then(resolve, reject)
+      running.then(resolve, reject)
     })
   }
 

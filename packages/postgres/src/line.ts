@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import postgres, { type Options, type PostgresType, type Sql } from 'postgres'
+import { fetchArrayTypes } from './array-types.ts'
 import { closedError, PostgresError, textOf } from './errors.ts'
 import type { Durability } from './unit.ts'
 
@@ -17,8 +18,15 @@ export interface Rows extends Array<Record<string, unknown>> {
   readonly command: string
 }
 
+/** How values of each type are written and read, by the type's number. */
+export interface TypeTables {
+  readonly parsers: Record<number, (text: string) => unknown>
+  readonly serializers: Record<number, (value: unknown) => unknown>
+}
+
 /** What a line is for. */
 export interface LineOptions {
+  readonly types: TypeTables
   readonly deadlineMs: number
   /** Whether the server ends statements, and sessions idle in a transaction, at the deadline: not for migrations. */
   readonly limited: boolean
@@ -31,6 +39,7 @@ export interface LineOptions {
  */
 export class Line {
   readonly #client: Client
+  readonly #deadlineMs: number
   #socket: Socket | undefined
   #lost: PostgresError | undefined
   #level: Durability = 'memory'
@@ -56,17 +65,22 @@ export class Line {
     }
   }
 
-  private constructor(template: ParsedOptions, { onNotify }: LineOptions) {
+  private constructor(template: ParsedOptions, { types, deadlineMs, onNotify }: LineOptions) {
+    this.#deadlineMs = deadlineMs
     let opened = false
     const options = {
       ...template,
+      ...types,
+      // postgres.js gives up without a word when a socket fails and there is another host.
+      host: template.host.slice(0, 1),
+      port: template.port.slice(0, 1),
       max: 1,
+      fetch_types: false,
       idle_timeout: null,
       max_lifetime: null,
       connect_timeout: 0,
       target_session_attrs: null,
       no_subscribe: true,
-      // A lock of its own on the types that were fetched: postgres.js adds the array types to the shared tables once.
       shared: { retries: 0, typeArrayMap: {} },
       parameters: {},
       onnotice: () => {
@@ -144,15 +158,16 @@ export class Line {
     this.#close(reason)
   }
 
-  /** Ends the connection after what was sent has been answered. */
+  /** Ends the connection after what was sent has been answered, or at the deadline. */
   async end(): Promise<void> {
     if (this.#lost !== undefined) return
     this.onLost = undefined
     this.#lost = closedError()
-    await this.#client.end()
+    await this.#client.end({ timeout: this.#deadlineMs / 1_000 })
+    this.#socket?.destroy()
   }
 
-  async #greet({ deadlineMs, limited }: LineOptions): Promise<void> {
+  async #greet({ types, deadlineMs, limited }: LineOptions): Promise<void> {
     const limit = limited ? `${deadlineMs}` : '0'
     const [row] = await this.send(
       `select set_config('statement_timeout', '${limit}', false),
@@ -162,6 +177,7 @@ export class Line {
     if (row?.['read_only'] === 'on') throw new Error('The server takes no writes (it is a standby, or read-only)')
     this.#level = levelOf(row ?? {})
     this.#levelReadAt = performance.now()
+    if (types.serializers[textArray] === undefined) await fetchArrayTypes(this, types)
   }
 
   #close(reason: string): void {
@@ -173,6 +189,10 @@ export class Line {
   }
 }
 
+/** The number of the type `text[]`. */
+const textArray = 1009
+
+/** Asks what `levelOf` needs to know. */
 export const settings = `select current_setting('synchronous_commit') as synchronous_commit,
   current_setting('synchronous_standby_names') as standbys, current_setting('fsync') as fsync`
 

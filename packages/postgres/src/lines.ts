@@ -46,8 +46,8 @@ export class SharedLines {
 }
 
 interface Waiter {
-  resolve(line: Line | Promise<Line>): void
-  reject(error: PostgresError): void
+  resolve(line: Line): void
+  reject(error: unknown): void
   readonly timer: ReturnType<typeof setTimeout>
 }
 
@@ -83,10 +83,13 @@ export class OwnLines {
   }
 
   give(line: Line): void {
-    if (line.lost !== undefined) return this.#gone()
+    if (line.lost !== undefined) {
+      this.#gone()
+      return
+    }
     const waiter = this.#next()
-    if (waiter !== undefined) return waiter.resolve(line)
-    this.#idle.push(line)
+    if (waiter === undefined) this.#idle.push(line)
+    else waiter.resolve(line)
     this.#settle()
   }
 
@@ -110,7 +113,12 @@ export class OwnLines {
 
   #gone(): void {
     this.#size--
-    this.#next()?.resolve(this.#open())
+    if (this.#waiting.length > 0) {
+      this.#open().then(
+        (line) => this.give(line),
+        (error) => this.#next()?.reject(error),
+      )
+    }
     this.#settle()
   }
 

@@ -10,11 +10,12 @@ import type {
   Procedure,
 } from './database.ts'
 import { closedError, failureOf, invalid, PostgresError, rootOf, textOf } from './errors.ts'
-import { GroupCommit, PendingUnit } from './group-commit.ts'
-import { Line, type LineOptions, levelOf, type ParsedOptions, settings } from './line.ts'
+import { GroupCommit } from './group-commit.ts'
+import { Line, type LineOptions, levelOf, type ParsedOptions, settings, type TypeTables } from './line.ts'
 import { OwnLines, SharedLines } from './lines.ts'
 import { Notifications } from './listen.ts'
 import { migrateOn } from './migrate.ts'
+import { PendingUnit } from './pending-unit.ts'
 import { type DrizzleParts, drizzleParts, openScope } from './transaction.ts'
 import type { Durability, Unit, Write } from './unit.ts'
 
@@ -30,7 +31,10 @@ const migrationMs = 600_000
  *
  * Throws `PostgresError` code `invalid_option`, also for options that differ from the first ones for this `db`.
  */
-export function postgresDatabase(db: PostgresJsDatabase, options?: PostgresDatabaseOptions): PostgresDatabase {
+export function postgresDatabase<Schema extends Record<string, unknown>>(
+  db: PostgresJsDatabase<Schema>,
+  options?: PostgresDatabaseOptions,
+): PostgresDatabase {
   const known = databases.get(db)
   const { deadlineMs = 5_000, lanes = 2, maxPending = 10_000, onFull = 'wait', ...unknown } = options ?? {}
   const [surplus] = Object.keys(unknown)
@@ -51,12 +55,16 @@ export function postgresDatabase(db: PostgresJsDatabase, options?: PostgresDatab
   if (typeof template !== 'object' || template === null || !('shared' in template)) {
     throw invalid('db', 'drizzle over a postgres.js client', db)
   }
-  const database = new PostgresJsGroupDatabase(db, template as unknown as ParsedOptions, {
-    deadlineMs,
-    lanes,
-    maxPending,
-    onFull,
-  })
+  const database = new PostgresJsGroupDatabase(
+    db as unknown as PostgresJsDatabase,
+    template as unknown as ParsedOptions,
+    {
+      deadlineMs,
+      lanes,
+      maxPending,
+      onFull,
+    },
+  )
   databases.set(db, { database, options: given })
   return database
 }
@@ -71,7 +79,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
   readonly #reads: SharedLines
   readonly #transactions: OwnLines
   readonly #notifications: Notifications
-  #fetchedTypes = false
+  #types: TypeTables | undefined
   #unavailable: string | undefined
   #closed: Promise<void> | undefined
 
@@ -80,7 +88,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
     this.deadlineMs = options.deadlineMs
     this.#template = template
     this.#drizzle = drizzleParts(db)
-    const openLine = () => this.#open({ deadlineMs: options.deadlineMs, limited: true })
+    const openLine = () => this.#open({ limited: true })
     this.#group = new GroupCommit({
       ...options,
       drizzle: this.#drizzle,
@@ -91,7 +99,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
     this.#transactions = new OwnLines(template.max, openLine)
     this.#notifications = new Notifications({
       deadlineMs: options.deadlineMs,
-      openLine: (onNotify) => this.#open({ deadlineMs: options.deadlineMs, limited: false, onNotify }),
+      openLine: (onNotify) => this.#open({ limited: false, onNotify }),
     })
   }
 
@@ -113,8 +121,13 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
         new Promise((resolve, reject) => {
           const { steps, locks } = this.#prepare(writes)
           const committed = (results: readonly unknown[], level: Durability) => {
-            tell(listeners, results)
-            resolve(level)
+            try {
+              tell(listeners, results)
+              resolve(level)
+            } catch (error) {
+              // The listener's own error, to its own caller: the lane has others to serve.
+              reject(error)
+            }
           }
           this.#group.enqueue(new PendingUnit(steps, locks, committed, reject))
         }),
@@ -155,7 +168,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
   async transaction<Result>(work: (tx: PostgresTransaction) => Promise<Result>): Promise<Result> {
     const deadlineAt = performance.now() + this.deadlineMs
     const line = await this.#transactions.take(this.deadlineMs)
-    const scope = openScope(line, this.#drizzle, false)
+    const scope = openScope(line, this.#drizzle, { prepare: false })
     let commitSent = false
     return new Promise<Result>((resolve, reject) => {
       const late = 'The deadline passed before the transaction was committed'
@@ -208,13 +221,17 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
   }
 
   async query<Row extends Record<string, unknown>>(statement: SQL): Promise<Row[]> {
+    const deadlineAt = performance.now() + this.deadlineMs
     const line = await this.#reads.share()
     const { sql, params } = this.#drizzle.dialect.sqlToQuery(statement)
     return new Promise<Row[]>((resolve, reject) => {
-      const timer = setTimeout(() => {
-        reject(new PostgresError('unknown', 'The server did not answer within the deadline'))
-        line.destroy('The server did not answer within the deadline')
-      }, this.deadlineMs)
+      const timer = setTimeout(
+        () => {
+          reject(new PostgresError('unknown', 'The server did not answer within the deadline'))
+          line.destroy('The server did not answer within the deadline')
+        },
+        Math.max(1, deadlineAt - performance.now()),
+      )
       line.send(sql, params, params.length > 0).then(
         (rows) => {
           clearTimeout(timer)
@@ -230,7 +247,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
 
   async migrate(owner: string, migrations: readonly string[]): Promise<void> {
     if (this.#closed !== undefined) throw closedError()
-    const line = await this.#open({ deadlineMs: this.deadlineMs, limited: false })
+    const line = await this.#open({ limited: false })
     const timer = setTimeout(() => line.destroy('The migration took longer than 10 minutes'), migrationMs)
     try {
       await migrateOn(line, owner, migrations)
@@ -287,11 +304,14 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
     return { steps, locks: mergeLocks(all) }
   }
 
-  async #open(options: LineOptions): Promise<Line> {
-    const template = this.#fetchedTypes ? { ...this.#template, fetch_types: false } : this.#template
+  async #open(options: Omit<LineOptions, 'types' | 'deadlineMs'>): Promise<Line> {
+    const types = this.#types ?? {
+      parsers: { ...this.#template.parsers },
+      serializers: { ...this.#template.serializers },
+    }
     try {
-      const line = await Line.open(template, options)
-      this.#fetchedTypes = true
+      const line = await Line.open(this.#template, { ...options, types, deadlineMs: this.deadlineMs })
+      this.#types = types
       this.#unavailable = undefined
       return line
     } catch (error) {

@@ -28,14 +28,32 @@ export interface Scope {
   shut(): void
 }
 
-/** Opens drizzle on the transaction that `line` is in. `prepare` prepares each text once a connection. */
-export function openScope(line: Line, { dialect, schema, options }: DrizzleParts, prepare: boolean): Scope {
+/** What a scope lets through. */
+export interface ScopeOptions {
+  /** Whether each text is prepared, once a connection. */
+  readonly prepare: boolean
+  /** Called when the only statement that is let through is on its way. */
+  readonly onlyStatement?: (() => void) | undefined
+}
+
+/** Opens drizzle on the transaction that `line` is in. */
+export function openScope(
+  line: Line,
+  { dialect, schema, options }: DrizzleParts,
+  { prepare, onlyStatement }: ScopeOptions,
+): Scope {
   let open = true
   let savepoints = 0
   const client = {
     unsafe(text: string, parameters: readonly unknown[] = []) {
-      if (!open) throw new PostgresError('closed', 'The transaction has ended; await every statement of it')
-      return line.statement(text, parameters, prepare && parameters.length > 0)
+      if (!open) throw new PostgresError('closed', 'No statement is possible here any more; await each one')
+      const statement = line.statement(text, parameters, prepare && parameters.length > 0)
+      if (onlyStatement !== undefined) {
+        open = false
+        statement.execute()
+        onlyStatement()
+      }
+      return statement
     },
     async savepoint<Result>(work: (inner: unknown) => Promise<Result>): Promise<Result> {
       const name = `gw_${++savepoints}`

@@ -1,0 +1,639 @@
+import { ref, unref } from './clock.ts'
+import { Connector } from './connector.ts'
+import { Engine } from './engine.ts'
+import { Entry } from './entry.ts'
+import { PoolError, type PoolErrorCode, type PoolFigures } from './errors.ts'
+import type { ConnectionFactory } from './factory.ts'
+import { Counters } from './figures.ts'
+import { IdleList } from './idle-list.ts'
+import { Keeper } from './keeper.ts'
+import { Lease, type Lender } from './lease.ts'
+import { checkBounds, type PoolTransition, type ResolvedOptions } from './options.ts'
+import { type Waiter, WaitQueue } from './wait-queue.ts'
+
+/** How one connection is asked for. */
+export interface AcquireOptions {
+  /** Gives the place in the queue up when it aborts. */
+  readonly signal?: AbortSignal | undefined
+  /** Smaller is served sooner; each step weighs as much as `agingMs` of waiting. 0 */
+  readonly priority?: number | undefined
+  /** In place of the pool's `acquireTimeoutMs`; 0 does not wait. */
+  readonly timeoutMs?: number | undefined
+}
+
+/** What a drain came to. */
+export interface DrainReport {
+  /** Loans that were not given back by the deadline and whose connections were closed under them. */
+  readonly forced: number
+}
+
+interface Request<Connection extends object> extends Waiter {
+  readonly resolve: (lease: Lease<Connection>) => void
+  readonly reject: (error: PoolError) => void
+  readonly signal: AbortSignal | undefined
+  onAbort: (() => void) | undefined
+  readonly takenAt: Error | undefined
+}
+
+/** The connections of one factory. */
+export class FactoryPool<Connection extends object> implements Lender<Connection> {
+  readonly poolName: string
+  readonly factoryName: string
+  readonly counters: Counters = new Counters()
+  readonly #options: ResolvedOptions
+  readonly #idle: IdleList<Connection>
+  readonly #queue: WaitQueue<Entry<Connection>, Request<Connection>>
+  readonly #engine: Engine<Connection>
+  readonly #connector: Connector<Connection>
+  readonly #keeper: Keeper<Connection>
+  readonly #entries: Map<Connection, Entry<Connection>> = new Map()
+  readonly #diedEarly: WeakSet<Connection> = new WeakSet()
+  readonly #startListeners: Set<(error?: unknown) => void> = new Set()
+  readonly #validateAfterIdleMs: number
+  readonly #capturesStacks: boolean
+  #state: 'open' | 'draining' | 'closed' = 'open'
+  #started = false
+  #min: number
+  #coming = 0
+  #leased = 0
+  #generation = 0
+  #failedChecks = 0
+  #deadlineTimer: unknown
+  #armedForMs = Number.POSITIVE_INFINITY
+  #drained: Promise<DrainReport> | undefined
+  #onQuiet: (() => void) | undefined
+  #onEmpty: (() => void) | undefined
+
+  constructor(name: string, factory: ConnectionFactory<Connection>, options: ResolvedOptions) {
+    this.poolName = options.name
+    this.factoryName = name
+    this.#options = options
+    this.#min = factory.min ?? Math.min(options.min, factory.max ?? options.max)
+    const max = factory.max ?? options.max
+    checkBounds(this.#min, max)
+    this.#validateAfterIdleMs = factory.validate === undefined ? Number.POSITIVE_INFINITY : options.validateAfterIdleMs
+    this.#capturesStacks = options.leakThresholdMs > 0
+    this.#connector = new Connector(factory, options, {
+      failed: (error, byBreaker) => this.#connectFailed(error, byBreaker),
+      ready: () => this.fill(),
+      recovered: () => this.#tell('recovered'),
+      lost: (connection) => this.#lost(connection as Connection),
+    })
+    this.#idle = new IdleList((entry) => this.#born(entry))
+    this.#queue = new WaitQueue((entry) => this.#dispatched(entry))
+    this.#engine = new Engine(
+      { admits: () => this.#admits, create: () => this.#create(), destroy: (entry) => this.#close(entry) },
+      this.#idle,
+      this.#queue,
+      max,
+    )
+    this.#keeper = new Keeper(this, options)
+  }
+
+  get figures(): PoolFigures {
+    const live = this.#entries.size
+    return {
+      active: this.#leased,
+      idle: live - this.#leased,
+      pendingCreate: this.#coming,
+      total: live + this.#coming,
+      max: Math.max(this.#engine.max, live + this.#coming),
+      waiting: this.#queue.size,
+    }
+  }
+
+  get min(): number {
+    return this.#min
+  }
+
+  get max(): number {
+    return this.#engine.max
+  }
+
+  /** How many are kept now: `min`, or what a schedule or the demand asks for. */
+  get floor(): number {
+    return this.#keeper.floor
+  }
+
+  /** Connections that are being closed, and connects given up that may yet succeed. */
+  get closing(): number {
+    return this.#connector.limbo
+  }
+
+  get waiting(): number {
+    return this.#queue.size
+  }
+
+  get failing(): boolean {
+    return this.#connector.failing
+  }
+
+  get open(): boolean {
+    return this.#state === 'open'
+  }
+
+  /** Takes an idle connection if one is at hand, without waiting and without a test. */
+  tryAcquire(): Lease<Connection> | undefined {
+    const idle = this.#idle
+    if (this.#queue.size > 0 || this.#state !== 'open') return undefined
+    for (let next = idle.next; next !== undefined; next = idle.next) {
+      const now = this.#options.clock.now()
+      const unfit = this.#unfitToLend(next, now)
+      if (!unfit && now - next.idleSinceMs >= this.#validateAfterIdleMs) return undefined
+      const entry = this.#engine.take() as Entry<Connection>
+      if (!unfit) {
+        this.counters.immediate++
+        return this.#lend(entry, now, this.#capturesStacks ? new Error('The lease was taken here') : undefined)
+      }
+      this.retire(entry)
+    }
+    return undefined
+  }
+
+  acquire(options?: AcquireOptions): Promise<Lease<Connection>> {
+    if (options?.signal?.aborted === true) return this.#refuse(this.#aborted(options.signal))
+    const lease = this.tryAcquire()
+    return lease === undefined ? this.#wait(options) : Promise.resolve(lease)
+  }
+
+  giveBack(entry: Entry<Connection>, close: boolean): void {
+    const now = this.#options.clock.now()
+    this.#endLoan(entry, now)
+    if (
+      close ||
+      entry.lost ||
+      entry.generation !== this.#generation ||
+      now >= entry.softExpiryMs ||
+      this.#entries.size + this.#coming > this.#engine.max
+    ) {
+      this.retire(entry)
+    } else {
+      entry.idleSinceMs = now
+      this.#engine.release(entry)
+    }
+    if (this.#state !== 'open') this.#checkQuiet()
+  }
+
+  /** Begins to keep the minimum. */
+  begin(): void {
+    if (this.#started || this.#state !== 'open') return
+    this.#started = true
+    this.#keeper.begin()
+    this.fillMin()
+  }
+
+  /** Resolves when the minimum is there, or, with `failFast` and no minimum, the first connection. */
+  start(options: { readonly failFast?: boolean; readonly timeoutMs?: number }): Promise<void> {
+    const { clock } = this.#options
+    const { failFast = false, timeoutMs = this.#options.acquireTimeoutMs } = options
+    this.begin()
+    const wanted = Math.max(this.floor, failFast ? 1 : 0)
+    if (this.#entries.size >= wanted) {
+      this.#tell('started')
+      return Promise.resolve()
+    }
+    return new Promise((resolve, reject) => {
+      const end = (error?: PoolError): void => {
+        clock.clearTimeout(timer)
+        this.#startListeners.delete(listener)
+        if (error === undefined) {
+          this.#tell('started')
+          resolve()
+        } else reject(error)
+      }
+      const listener = (error?: unknown): void => {
+        if (this.#state !== 'open') end(this.#error('pool_draining', 'is draining'))
+        else if (error !== undefined && failFast) end(this.#unavailable())
+        else if (this.#entries.size >= wanted) end()
+      }
+      const timer = clock.setTimeout(() => {
+        end(
+          this.#connector.failing
+            ? this.#unavailable()
+            : this.#error(
+                'pool_start_timeout',
+                `had ${this.#entries.size} of ${wanted} connections after ${timeoutMs} ms`,
+              ),
+        )
+      }, timeoutMs)
+      this.#startListeners.add(listener)
+      if (this.#entries.size + this.#coming < wanted) this.#engine.connect()
+    })
+  }
+
+  resize(min: number, max: number): void {
+    checkBounds(min, max)
+    this.#min = min
+    this.#engine.max = max
+    this.#keeper.bound()
+    for (const entry of this.#idle.entries()) {
+      if (this.#entries.size + this.#coming <= max) break
+      this.retireIdle(entry)
+    }
+    this.#tell('resized')
+    this.fill()
+  }
+
+  /** Replaces every connection: idle ones now, those on loan when they come back. */
+  refresh(cause?: unknown): void {
+    this.#generation++
+    this.#failedChecks = 0
+    for (const entry of this.#idle.entries()) this.retireIdle(entry)
+    this.#tell('refreshed', cause)
+    this.fill()
+  }
+
+  drain(deadlineMs: number): Promise<DrainReport> {
+    this.#drained ??= this.#drain(deadlineMs)
+    return this.#drained
+  }
+
+  /** Serves those who wait, then sees to the minimum. */
+  fill(): void {
+    this.#engine.dispense()
+    this.fillMin()
+    this.#trim()
+    if (this.#state === 'closed') this.#checkEmpty()
+  }
+
+  fillMin(): void {
+    if (!this.#started || this.#state !== 'open') return
+    while (this.#entries.size + this.#coming < this.#keeper.floor && this.#admits) this.#engine.connect()
+  }
+
+  /** Whether there is room for a replacement beside what it replaces. */
+  get hasRoom(): boolean {
+    return this.#admits
+  }
+
+  connect(): void {
+    this.#engine.connect()
+  }
+
+  entries(): Iterable<Entry<Connection>> {
+    return this.#entries.values()
+  }
+
+  get size(): number {
+    return this.#entries.size + this.#coming
+  }
+
+  idleEntries(): Entry<Connection>[] {
+    return this.#idle.entries()
+  }
+
+  isOnLoan(entry: Entry<Connection>): boolean {
+    return entry.loan % 2 === 1
+  }
+
+  /** Closes an idle connection. Answers `false` when it is not idle. */
+  retireIdle(entry: Entry<Connection>): boolean {
+    if (!this.#engine.takeThis(entry)) return false
+    this.retire(entry)
+    return true
+  }
+
+  /** Closes a connection that generic-pool has lent. */
+  retire(entry: Entry<Connection>): void {
+    this.#entries.delete(entry.connection)
+    this.#engine.destroy(entry)
+    this.#trim()
+    if (this.#started) this.fillMin()
+  }
+
+  /** Tests an idle connection in its place. */
+  async check(entry: Entry<Connection>): Promise<void> {
+    if (!this.#connector.validates || !this.#engine.takeThis(entry)) return
+    entry.keepsPlace = true
+    const passed = await this.#passes(entry)
+    if (passed && entry.generation === this.#generation && this.#state === 'open' && !entry.lost)
+      this.#engine.release(entry)
+    else this.retire(entry)
+    this.fill()
+  }
+
+  /** Takes back what nobody can give back any more. */
+  reclaim(entry: Entry<Connection>, loan: number): boolean {
+    if (entry.loan !== loan) return false
+    this.counters.reclaimed++
+    this.giveBack(entry, true)
+    return true
+  }
+
+  get #admits(): boolean {
+    return (
+      this.#state !== 'closed' &&
+      this.#connector.admits &&
+      this.#entries.size + this.#coming + this.#connector.limbo < this.#engine.max
+    )
+  }
+
+  #unfitToLend(entry: Entry<Connection>, now: number): boolean {
+    return entry.lost || entry.generation !== this.#generation || now >= entry.hardExpiryMs
+  }
+
+  #lend(entry: Entry<Connection>, now: number, takenAt: Error | undefined): Lease<Connection> {
+    entry.loan++
+    entry.borrowedAtMs = now
+    entry.takenAt = takenAt
+    this.#leased++
+    const lease = new Lease(this, entry)
+    entry.lease = lease
+    return lease
+  }
+
+  #endLoan(entry: Entry<Connection>, now: number): void {
+    entry.loan++
+    entry.lease = undefined
+    if (entry.watched) this.#keeper.unwatch(entry)
+    this.#leased--
+    this.counters.use.record(now - entry.borrowedAtMs)
+  }
+
+  #wait(options: AcquireOptions | undefined): Promise<Lease<Connection>> {
+    const { clock, acquireTimeoutMs, maxWaiting, agingMs } = this.#options
+    if (this.#state !== 'open') return this.#refuse(this.#error('pool_draining', 'is draining'))
+    if (!this.#started) this.begin()
+    if (this.#queue.size >= maxWaiting)
+      return this.#refuse(this.#exhausted(`has ${maxWaiting} requests waiting already`))
+    const now = clock.now()
+    const timeoutMs = options?.timeoutMs ?? acquireTimeoutMs
+    const signal = options?.signal
+    return new Promise((resolve, reject) => {
+      const request: Request<Connection> = {
+        key: now + (options?.priority ?? 0) * agingMs,
+        deadlineMs: now + timeoutMs,
+        arrivedAtMs: now,
+        waiting: false,
+        previous: undefined,
+        next: undefined,
+        resolve,
+        reject,
+        signal,
+        onAbort: undefined,
+        takenAt: this.#capturesStacks ? new Error('The lease was taken here') : undefined,
+      }
+      this.#queue.insert(request)
+      this.#engine.dispense()
+      this.#trim()
+      if (!request.waiting) return
+      if (timeoutMs <= 0) return this.#expire(request)
+      if (signal !== undefined) {
+        request.onAbort = () => this.#settle(request, this.#aborted(signal))
+        signal.addEventListener('abort', request.onAbort, { once: true })
+      }
+      this.#arm(request.deadlineMs, now)
+    })
+  }
+
+  /** Rejects a request that still waits. */
+  #settle(request: Request<Connection>, error: PoolError): void {
+    this.#queue.remove(request)
+    this.#leave(request)
+    this.counters.failedAcquisitions++
+    request.reject(error)
+    if (this.#state !== 'open') this.#checkQuiet()
+  }
+
+  #leave(request: Request<Connection>): void {
+    if (request.onAbort !== undefined) request.signal?.removeEventListener('abort', request.onAbort)
+    if (this.#queue.size === 0) unref(this.#deadlineTimer)
+  }
+
+  #expire(request: Request<Connection>): void {
+    this.counters.acquisitionTimeouts++
+    const waitedMs = Math.round(this.#options.clock.now() - request.arrivedAtMs)
+    this.#settle(request, this.#exhausted(`gave no connection in ${waitedMs} ms`))
+  }
+
+  /** One timer for all who wait, set for the earliest deadline. */
+  #arm(deadlineMs: number, now: number): void {
+    const { clock } = this.#options
+    if (deadlineMs >= this.#armedForMs) {
+      if (this.#queue.size === 1) ref(this.#deadlineTimer)
+      return
+    }
+    clock.clearTimeout(this.#deadlineTimer)
+    this.#armedForMs = deadlineMs
+    this.#deadlineTimer = clock.setTimeout(() => this.#expireAll(), Math.max(1, Math.ceil(deadlineMs - now)))
+  }
+
+  #expireAll(): void {
+    const now = this.#options.clock.now()
+    this.#armedForMs = Number.POSITIVE_INFINITY
+    this.#deadlineTimer = undefined
+    let earliest = Number.POSITIVE_INFINITY
+    for (let request = this.#queue.first; request !== undefined; ) {
+      const next = request.next as Request<Connection> | undefined
+      if (request.deadlineMs <= now) this.#expire(request)
+      else earliest = Math.min(earliest, request.deadlineMs)
+      request = next
+    }
+    if (earliest !== Number.POSITIVE_INFINITY) this.#arm(earliest, now)
+  }
+
+  /** generic-pool has a connection for whoever is first. */
+  #dispatched(entry: Entry<Connection>): void {
+    const now = this.#options.clock.now()
+    if (this.#unfitToLend(entry, now)) {
+      this.retire(entry)
+      return
+    }
+    if (now - entry.idleSinceMs < this.#validateAfterIdleMs) {
+      this.#deliver(entry, now)
+      return
+    }
+    this.#queue.beginTest()
+    this.#passes(entry).then((passed) => {
+      this.#queue.endTest()
+      if (!passed || this.#unfitToLend(entry, this.#options.clock.now())) {
+        this.retire(entry)
+        this.fill()
+      } else if (this.#queue.size > 0) this.#deliver(entry, this.#options.clock.now())
+      else if (this.#state === 'open') this.#engine.release(entry)
+      else this.retire(entry)
+    })
+  }
+
+  #deliver(entry: Entry<Connection>, now: number): void {
+    const request = this.#queue.shift() as Request<Connection>
+    this.#leave(request)
+    this.counters.wait.record(now - request.arrivedAtMs)
+    request.resolve(this.#lend(entry, now, request.takenAt))
+  }
+
+  async #passes(entry: Entry<Connection>): Promise<boolean> {
+    const passed = await this.#connector.validate(entry.connection)
+    if (passed) {
+      this.#failedChecks = 0
+      entry.checkedAtMs = this.#options.clock.now()
+    } else {
+      this.counters.validationFailures++
+      if (++this.#failedChecks >= this.#options.maxFailuresBeforeRefresh) {
+        this.refresh(new Error(`${this.#failedChecks} tests in a row failed`))
+      }
+    }
+    return passed
+  }
+
+  async #create(): Promise<Entry<Connection>> {
+    const { clock, random, maxLifetimeMs } = this.#options
+    const startedAtMs = clock.now()
+    const generation = this.#generation
+    this.#coming++
+    let connection: Connection
+    try {
+      connection = await this.#connector.connect()
+    } catch (error) {
+      this.#coming--
+      if (this.#state === 'closed') this.#checkEmpty()
+      throw error
+    }
+    const nowMs = clock.now()
+    this.counters.created++
+    this.counters.create.record(nowMs - startedAtMs)
+    const hardExpiryMs = nowMs + maxLifetimeMs
+    const entry = new Entry(
+      connection,
+      { nowMs, hardExpiryMs, softExpiryMs: hardExpiryMs - random() * 0.1 * maxLifetimeMs },
+      generation,
+    )
+    entry.lost = this.#diedEarly.has(connection)
+    return entry
+  }
+
+  #born(entry: Entry<Connection>): void {
+    this.#coming--
+    this.#entries.set(entry.connection, entry)
+    if (this.#state === 'closed' || entry.lost || entry.generation !== this.#generation) {
+      this.retireIdle(entry)
+      return
+    }
+    this.#keeper.born()
+    for (const listener of this.#startListeners) listener()
+    this.fillMin()
+  }
+
+  async #close(entry: Entry<Connection>): Promise<void> {
+    await this.#connector.close(entry.connection)
+    this.counters.closed++
+    this.counters.lifetimeMsTotal += this.#options.clock.now() - entry.createdAtMs
+  }
+
+  #lost(connection: Connection): void {
+    const entry = this.#entries.get(connection)
+    if (entry === undefined) {
+      this.#diedEarly.add(connection)
+      return
+    }
+    if (entry.lost) return
+    entry.lost = true
+    if (this.retireIdle(entry)) this.fill()
+  }
+
+  #connectFailed(error: unknown, byBreaker: boolean): void {
+    if (!byBreaker) this.counters.connectionErrors++
+    this.#keeper.connectFailed()
+    this.#tell(byBreaker ? 'breaker_open' : 'failing', error)
+    this.#trim()
+    for (const listener of this.#startListeners) listener(error)
+  }
+
+  /** With no connection alive and the last connect failed, only as many wait as are being connected for. */
+  #trim(): void {
+    if (this.#queue.size === 0 || this.#entries.size > 0 || !this.#connector.failing) return
+    while (this.#queue.size > this.#connector.inFlight) {
+      this.#settle(this.#queue.pop() as Request<Connection>, this.#unavailable())
+    }
+  }
+
+  async #drain(deadlineMs: number): Promise<DrainReport> {
+    const { clock } = this.#options
+    this.#state = 'draining'
+    this.#tell('draining')
+    for (const listener of this.#startListeners) listener()
+    let timer: unknown
+    const quiet = new Promise<void>((resolve) => {
+      this.#onQuiet = resolve
+      timer = clock.setTimeout(resolve, deadlineMs)
+    })
+    this.#checkQuiet()
+    await quiet
+    clock.clearTimeout(timer)
+    this.#state = 'closed'
+    this.#keeper.end()
+    this.#connector.stop()
+    this.#connector.abort()
+    for (let request = this.#queue.first; request !== undefined; request = this.#queue.first) {
+      this.#settle(request, this.#error('pool_draining', 'ended before a connection was free'))
+    }
+    clock.clearTimeout(this.#deadlineTimer)
+    for (const entry of this.#idle.entries()) this.retireIdle(entry)
+    const now = clock.now()
+    let forced = 0
+    for (const entry of [...this.#entries.values()]) {
+      if (!this.isOnLoan(entry)) continue
+      forced++
+      this.#endLoan(entry, now)
+      this.retire(entry)
+    }
+    await new Promise<void>((resolve) => {
+      this.#onEmpty = resolve
+      this.#checkEmpty()
+    })
+    this.#tell('drained')
+    return { forced }
+  }
+
+  #checkQuiet(): void {
+    if (this.#leased === 0 && this.#queue.size === 0) this.#onQuiet?.()
+  }
+
+  #checkEmpty(): void {
+    if (this.#entries.size + this.#coming + this.#connector.limbo === 0) this.#onEmpty?.()
+  }
+
+  #refuse(error: PoolError): Promise<never> {
+    this.counters.failedAcquisitions++
+    return Promise.reject(error)
+  }
+
+  #aborted(signal: AbortSignal): PoolError {
+    return this.#error('pool_aborted', 'was no longer waited for', { cause: signal.reason })
+  }
+
+  #unavailable(): PoolError {
+    const cause = this.#connector.lastError
+    const retryAfterMs = this.#connector.retryAfterMs()
+    return this.#connector.blockedByBreaker
+      ? this.#error('breaker_open', 'has no connection and its breaker lets none be made', { cause, retryAfterMs })
+      : this.#error('pool_factory_failed', 'has no connection and could make none', { cause, retryAfterMs })
+  }
+
+  #exhausted(what: string): PoolError {
+    const { use } = this.counters
+    const meanUseMs = use.count === 0 ? 0 : use.sumMs / use.count
+    const turnMs = ((this.#queue.size + 1) * meanUseMs) / this.#engine.max
+    const retryAfterMs = Math.ceil(Math.min(30_000, Math.max(100, turnMs)))
+    return this.#error('pool_exhausted', what, { retryAfterMs, cause: this.#connector.lastError })
+  }
+
+  #error(code: PoolErrorCode, what: string, details: { cause?: unknown; retryAfterMs?: number } = {}): PoolError {
+    const { figures } = this
+    const { active, idle, pendingCreate, max, waiting } = figures
+    return new PoolError(
+      code,
+      `Pool \`${this.poolName}\` of \`${this.factoryName}\` ${what} (${active} active, ${idle} idle, ${pendingCreate} connecting, ${max} at most, ${waiting} waiting)`,
+      { pool: this.poolName, factory: this.factoryName, figures, ...details },
+    )
+  }
+
+  #tell(type: PoolTransition['type'], cause?: unknown): void {
+    const event = { pool: this.poolName, factory: this.factoryName, type }
+    try {
+      this.#options.onTransition(cause === undefined ? event : { ...event, cause })
+    } catch {
+      // A hook changes nothing.
+    }
+  }
+}
