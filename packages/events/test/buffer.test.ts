@@ -23,7 +23,10 @@ test('V1: a store that takes nothing loses nothing and drops nothing: callers wa
   const db = await openTestDatabase()
   const store = sqliteEventStore({ db })
   let broken = true
-  const flaky = { ...store, unit: () => (broken ? { add: () => {}, commit: () => Promise.reject(new Error('down')) } : store.unit()) }
+  const flaky = {
+    ...store,
+    unit: () => (broken ? { add: () => {}, commit: () => Promise.reject(new Error('down')) } : store.unit()),
+  }
   await new EventStore({ store }).start()
   const events = new EventStore({ store: flaky, flushIntervalMs: 5, maxPending: 10 })
   let answered = 0
@@ -37,14 +40,19 @@ test('V1: a store that takes nothing loses nothing and drops nothing: callers wa
   await Promise.all(appends)
   await events.stop()
   const { events: found } = await new EventStore({ store }).query()
-  expect(found.map(({ data }) => (data as { i: number }).i).sort((a, b) => a - b)).toEqual(Array.from({ length: 30 }, (_, i) => i))
+  expect(found.map(({ data }) => (data as { i: number }).i).sort((a, b) => a - b)).toEqual(
+    Array.from({ length: 30 }, (_, i) => i),
+  )
 })
 
 test('V1: a refused disk rejects the append that waited for it, and the next one works', async () => {
   const db = await openTestDatabase()
   const store = sqliteEventStore({ db })
   let broken = false
-  const flaky = { ...store, unit: () => (broken ? { add: () => {}, commit: () => Promise.reject(new Error('down')) } : store.unit()) }
+  const flaky = {
+    ...store,
+    unit: () => (broken ? { add: () => {}, commit: () => Promise.reject(new Error('down')) } : store.unit()),
+  }
   const events = new EventStore({ store: flaky })
   await events.append('a', {})
   broken = true

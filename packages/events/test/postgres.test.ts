@@ -42,7 +42,13 @@ function openTransaction(
       if ((await ended) === 'roll back') throw new Error('rolled back')
     })
     .catch(() => {})
-  return { working, end: async (how: 'commit' | 'roll back') => (end(how), done) }
+  return {
+    working,
+    end(how: 'commit' | 'roll back') {
+      end(how)
+      return done
+    },
+  }
 }
 
 const typesOf = async (events: EventStore) => (await events.query()).events.map(({ type }) => type)
@@ -192,7 +198,12 @@ test('the role of the gateway may append and read, and neither change nor delete
   url.password = 'x'
   const client = connectPostgres(url.href)
   const db = postgresDatabase(drizzle(client))
-  opened.push({ close: async () => void (await db.close(), await client.end()) })
+  opened.push({
+    async close() {
+      await db.close()
+      await client.end()
+    },
+  })
   const asRole = new EventStore({ store: postgresEventStore({ db, migrate: false }) })
   await asRole.append('b', {})
   expect(await typesOf(asRole)).toEqual(['a', 'b'])
