@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { newRunId } from '../src/run-id.ts'
 import type { RunRecord } from '../src/index.ts'
+import { newRunId } from '../src/run-id.ts'
 import { sqliteCheckpointStore } from '../src/stores/sqlite.ts'
 import { processOn, sqlite } from './fixture.ts'
 

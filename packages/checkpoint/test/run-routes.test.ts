@@ -14,8 +14,7 @@ function served(handler: Handler) {
   )
   const ask = (path: string, init: RequestInit = {}, user = 'ann') =>
     app.request(`/requests/${path}`, { ...init, headers: { 'x-user': user, ...init.headers } })
-  const send = async () =>
-    (await process.post({}, { prefer: 'respond-async', 'x-user': 'ann' })).headers.get('gw-run')!
+  const send = async () => (await process.post({}, { prefer: 'respond-async', 'x-user': 'ann' })).headers.get('gw-run')!
   return { ...process, actions, ask, send }
 }
 
@@ -47,7 +46,10 @@ test('W1, S6: a signal goes on with the run, its answer is there, and a finished
   await outcome(id)
   const response = await ask(`${id}/response`)
   expect([response.status, await response.json()]).toEqual([201, { result: { ok: true } }])
-  for (const [path, method] of [[id, 'DELETE'], [`${id}/signals/go`, 'POST']] as const) {
+  for (const [path, method] of [
+    [id, 'DELETE'],
+    [`${id}/signals/go`, 'POST'],
+  ] as const) {
     const late = await ask(path, { method })
     expect([late.status, await late.json()]).toMatchObject([409, { code: 'already_finished', outcomeStatus: 201 }])
   }
@@ -66,7 +68,10 @@ test('W1: the events of a run end with its end, and who comes back with the last
     .split('\n\n')
     .filter((block) => block.startsWith('id:'))
     .map((block) => Object.fromEntries(block.split('\n').map((line) => line.split(/: (.*)/s).slice(0, 2))))
-  expect(events.filter(({ event }) => event === 'step').map(({ data }) => JSON.parse(data).name)).toEqual(['one', 'two'])
+  expect(events.filter(({ event }) => event === 'step').map(({ data }) => JSON.parse(data).name)).toEqual([
+    'one',
+    'two',
+  ])
   expect(JSON.parse(events.at(-1)!['data'])).toMatchObject({ status: 'completed', stage: 'middle' })
   const rest = await (await ask(`${id}/events`, { headers: { 'last-event-id': events.at(-2)!['id'] } })).text()
   expect(rest).toBe(`${text.split('\n\n').at(-2)}\n\n`)
