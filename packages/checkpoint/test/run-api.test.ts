@@ -126,7 +126,7 @@ test('S3: a step that asks whether its effect happened is not run again where it
   const id = await first.send()
   await entered.passed
   const second = processOn(store, (run) =>
-    run.step('pay', () => calls++, { onCrash: () => ({ done: true, value: 'paid' }) }),
+    run.step<unknown>('pay', () => calls++, { onCrash: () => ({ done: true, value: 'paid' }) }),
   )
   await second.checkpoints.start()
   expect([await second.outcome(id), calls]).toEqual(['201 {"result":"paid"}', 1])
