@@ -66,7 +66,9 @@ test('R1: a run whose node is killed is finished by another within the lease and
   a.process.kill('SIGKILL')
   const killed = performance.now()
   const before = (await rowsOf(b, run)).length
-  await expect.poll(async () => (await rowsOf(b, run)).length, { timeout: 10_000, interval: 20 }).toBeGreaterThan(before)
+  await expect
+    .poll(async () => (await rowsOf(b, run)).length, { timeout: 10_000, interval: 20 })
+    .toBeGreaterThan(before)
   expect(performance.now() - killed).toBeLessThan(leaseMs + 2_000)
   const text = await waitFor(b, `/requests/${run}`)
   expect(JSON.parse(text)).toMatchObject({ success: true, result: { processed: 60 } })
