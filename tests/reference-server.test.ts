@@ -143,6 +143,67 @@ test('the four audit events of a sensitive operation are in the trail, without i
   expect(await (await server.admin('/admin/events/verify')).json()).toMatchObject({ ok: true, events: 6 })
 })
 
+test('a failing service opens its breaker: cached answers, 503 without one, health and audit trail; an operator resets it', async () => {
+  const { server, post, get } = await start()
+  const profile = async (user: string) => {
+    const response = await fetch(`${server.url}/api/user-profile/${user}`)
+    return { status: response.status, body: await response.json(), retryAfter: response.headers.get('retry-after') }
+  }
+  expect(await profile('ann')).toMatchObject({
+    status: 200,
+    body: { user: { user_id: 'ann' }, enrichment: { user_id: 'ann' }, source: 'live_data' },
+  })
+  await post('/demo/upstream', { mode: 'fail' })
+  for (let i = 0; i < 10; i++) expect((await profile('ann')).status).toBe(502)
+  expect(await profile('ann')).toMatchObject({
+    status: 200,
+    body: { user: { user_id: 'ann' }, source: 'cached_data', circuit_breaker_open: true, service: 'external_api' },
+  })
+  const unknown = await profile('bob')
+  expect([unknown.status, unknown.body]).toEqual([
+    503,
+    { error: 'Service temporarily unavailable', circuit_breaker_open: true, service: 'external_api' },
+  ])
+  expect(unknown.retryAfter).toMatch(/^[1-9]\d*$/)
+  const health = await get<{ circuit_breakers: Record<string, object> }>('/health/circuit-breakers')
+  expect(health.circuit_breakers).toMatchObject({
+    database: { state: 'CLOSED', failure_count: 0, failure_rate: 0, last_failure: null, next_attempt: null },
+    external_api: { state: 'OPEN', failure_count: 10, next_attempt: expect.stringMatching(/Z$/) },
+  })
+
+  const { calls } = await (await post('/demo/upstream', { mode: 'ok' })).json()
+  await profile('ann')
+  expect((await (await post('/demo/upstream', { mode: 'ok' })).json()).calls).toBe(calls)
+  const reset = await server.admin('/admin/circuit-breaker/external_api/reset', { method: 'POST' })
+  expect([reset.status, (await reset.json()).message]).toEqual([
+    200,
+    "Circuit breaker 'external_api' reset successfully",
+  ])
+  expect((await server.admin('/admin/circuit-breaker/nothing/reset', { method: 'POST' })).status).toBe(404)
+  expect((await profile('ann')).body.source).toBe('live_data')
+  const trail = await (await server.admin('/admin/audit-trail')).json()
+  expect(trail.events.filter(({ type }: { type: string }) => type.startsWith('breaker.'))).toMatchObject([
+    { type: 'breaker.opened', subject: 'external_api', data: { reason: 'failure_threshold', failureCount: 10 } },
+    { type: 'breaker.reset', subject: 'external_api', actor: expect.stringMatching(/^admin@/) },
+  ])
+})
+
+test('the orders of the last thirty days come through a pool of real connections, whose health is shown', async () => {
+  const { server, post, get } = await start()
+  for (const price of [5, 10])
+    await post('/api/order', { items: [{ quantity: 1, price }] }, { 'idempotency-key': `o-${price}` })
+  expect(await get('/api/analytics')).toEqual({
+    analytics: [{ date: new Date().toISOString().slice(0, 10), orders: 2, revenue: 15, avg_value: 7.5 }],
+  })
+  expect(await get('/health/connection-pool')).toMatchObject({
+    pool_status: { active_connections: 0, max_connections: 10 },
+    health_metrics: { successful_acquisitions: 1, failed_acquisitions: 0, acquisition_timeouts: 0 },
+    performance_metrics: { connections_closed_total: 0 },
+  })
+  const refreshed = await server.admin('/admin/connection-pools/main_connection_pool/refresh', { method: 'POST' })
+  expect(refreshed.status).toBe(200)
+})
+
 test('a data directory in use is data_dir_locked, and a port in use is named; both end the process with 1', async () => {
   const { dataDir, server } = await start()
   const second = await startServer(dataDir)

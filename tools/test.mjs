@@ -9,8 +9,8 @@ pnpm('run', 'build', '--output-logs=errors-only')
 pnpm('run', 'lint')
 pnpm('run', 'typecheck', '--output-logs=errors-only')
 pnpm('run', 'check:package', '--output-logs=errors-only')
-pnpm('exec', 'turbo', 'run', 'test', '--concurrency=1', '--output-logs=full')
-pnpm('run', 'crash', '--cycles', nightly ? '2000' : '20')
+const tests = ['node', 'tools/test-on-servers.mjs', nightly ? 'nightly' : 'release']
+pnpm('exec', 'node', 'tests/services/run.ts', '--s3', '--', ...tests)
 
 console.log(
   `\nAll of ${nightly ? 'the nightly tier' : 'npm test'} passed in ${Math.round((Date.now() - began) / 1000)} s.`,

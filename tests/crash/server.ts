@@ -12,7 +12,7 @@ export interface ServerProcess {
   readonly url: string
   readonly process: ChildProcess
   /** Asks its admin listener, with its token. */
-  readonly admin: (path: string) => Promise<Response>
+  readonly admin: (path: string, init?: RequestInit) => Promise<Response>
   /** What it printed to standard error. */
   readonly errors: () => string
   /** From the start of the process to readiness. */
@@ -53,8 +53,9 @@ export async function startServer(dataDir: string, env: Readonly<Record<string, 
     if (performance.now() - began > 30_000) throw new Error(`The server was not ready within 30 s: ${errors}`)
     await delay(20)
   }
-  const admin = (path: string) =>
+  const admin = (path: string, init: RequestInit = {}) =>
     fetch(`http://127.0.0.1:${adminPort}${path}`, {
+      ...init,
       headers: { authorization: `Bearer ${readFileSync(join(dataDir, 'admin-token'), 'utf8').trim()}` },
     })
   return { url, process: child, admin, errors: () => errors, startMs: performance.now() - began, exited }

@@ -1,8 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Home } from './home.ts'
 
 /** What can be done to any of the servers. Its address and its data stay the same through all but `stop`. */
 export interface Controls {
-  /** Shuts down in good order, and removes the data. */
+  /** The server's temporary folder, with its logs. */
+  readonly folder: string
+  /** Ends the server for good and removes its data. */
   stop(): Promise<void>
   /** SIGKILL to every process of the server; resolves when all are gone. */
   kill(): Promise<void>
@@ -16,18 +19,21 @@ export interface Controls {
 
 /** The controls of one server in one home. */
 export function controls(server: {
-  readonly home: { kill(): Promise<void>; pause(): void; resume(): void; remove(): Promise<void> }
+  readonly home: Home
   start(): Promise<void>
   shutDown(): Promise<void>
+  /** Ends it when its data is not wanted any more. */
+  discard(): Promise<void>
   release(): void
 }): Controls {
   let stopping: Promise<void> | undefined
   const stop = async () => {
-    await server.shutDown()
+    await server.discard()
     await server.home.remove()
     server.release()
   }
   return {
+    folder: server.home.folder,
     stop() {
       stopping ??= stop()
       return stopping

@@ -26,8 +26,8 @@ export interface Home {
   resume(): void
   /** SIGKILL to all; resolves when they are gone. */
   kill(): Promise<void>
-  /** Sends `signal` to `child` and resolves when nothing runs here any more; what is left after `graceMs` is killed. */
-  shutDown(child: ChildProcess | undefined, signal: NodeJS.Signals, graceMs?: number): Promise<void>
+  /** Sends `signal` to each, the next when the one before has ended, and kills what then still runs here, or runs after `graceMs`. */
+  shutDown(children: readonly ChildProcess[], signal: NodeJS.Signals, graceMs?: number): Promise<void>
   /** Kills what still runs here and removes the folder. */
   remove(): Promise<void>
 }
@@ -113,11 +113,16 @@ export function makeHome(name: string, user?: User): Home {
       await exterminate(folder)
       await settle()
     },
-    async shutDown(child, signal, graceMs = 10_000) {
-      if (child && living.has(child) && child.pid !== undefined) signalAll([child.pid], signal)
+    async shutDown(children, signal, graceMs = 10_000) {
       home.resume()
-      const everyone = inhabitants(folder)
-      await Promise.race([ended(everyone), sleep(graceMs, undefined, { ref: false })])
+      const inTurn = async () => {
+        for (const { pid } of children.filter((child) => living.has(child))) {
+          if (pid === undefined) continue
+          signalAll([pid], signal)
+          await ended([pid])
+        }
+      }
+      await Promise.race([inTurn(), sleep(graceMs, undefined, { ref: false })])
       await home.kill()
     },
     async remove() {

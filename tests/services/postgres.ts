@@ -73,7 +73,9 @@ export async function postgres(options: PostgresOptions = {}): Promise<Postgres>
       home,
       start,
       // SIGINT is the fast shutdown: sessions are ended, what was committed is kept.
-      shutDown: () => home.shutDown(server, 'SIGINT'),
+      shutDown: () => home.shutDown(server ? [server] : [], 'SIGINT'),
+      // SIGQUIT is the immediate one, which still gives back its shared memory.
+      discard: () => home.shutDown(server ? [server] : [], 'SIGQUIT'),
       release: claim.release,
     }),
   }

@@ -37,9 +37,8 @@ export async function redisCluster(options: RedisClusterOptions = {}): Promise<R
   const settings = {
     'cluster-enabled': 'yes',
     'cluster-node-timeout': nodeTimeoutMs,
-    // A replica takes over however long it was cut off from its master, and attaches without waiting for others that may come.
+    // A replica takes over however long it was cut off from its master.
     'cluster-replica-validity-factor': 0,
-    'repl-diskless-sync-delay': 0,
     // A replica is named in the slot map from the first byte of replication on, which without writes is this ping.
     'repl-ping-replica-period': 1,
   }

@@ -54,6 +54,8 @@ export async function startRedis(options: RedisOptions, place: { readonly inClus
     appendfsync,
     'maxmemory-policy': maxmemoryPolicy,
     maxmemory: maxmemoryBytes,
+    // A replica attaches without waiting for others that may come.
+    'repl-diskless-sync-delay': 0,
     ...settings,
   }
   const args = Object.entries(configuration).flatMap(([name, value]) => [`--${name}`, String(value)])
@@ -81,6 +83,12 @@ export async function startRedis(options: RedisOptions, place: { readonly inClus
     url: `redis://127.0.0.1:${port}`,
     port,
     command: (...words) => redisCommand(port, words),
-    ...controls({ home, start, shutDown: () => home.shutDown(server, 'SIGTERM'), release: claim.release }),
+    ...controls({
+      home,
+      start,
+      shutDown: () => home.shutDown(server ? [server] : [], 'SIGTERM'),
+      discard: home.kill,
+      release: claim.release,
+    }),
   }
 }

@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { type Postgres, postgres, psql } from './postgres.ts'
 import { redis } from './redis.ts'
 import { redisCluster } from './redis-cluster.ts'
+import { s3 } from './s3.ts'
+import { createBucket, type S3Access } from './s3-request.ts'
 
 /** A PostgreSQL for the whole run: `GW_TEST_POSTGRES_URL`, else one that this process starts once and that ends with it. */
 export function sharedPostgres(): Promise<Pick<Postgres, 'url' | 'port' | 'psql'>> {
@@ -59,3 +61,28 @@ export function sharedRedisCluster(): Promise<SharedRedisCluster> {
   return clusterOnce
 }
 let clusterOnce: Promise<SharedRedisCluster> | undefined
+
+export interface SharedS3 extends S3Access {
+  createBucket(name: string): Promise<void>
+}
+
+/**
+ * An S3 for the whole run: `GW_TEST_S3_URL`, with the key and its secret as user and password in it, else one that this process starts once and that ends
+ * with it. Others use it too: make a bucket of your own.
+ */
+export function sharedS3(): Promise<SharedS3> {
+  s3Once ??= (async () => {
+    const given = process.env['GW_TEST_S3_URL']
+    if (!given) return s3()
+    const url = new URL(given)
+    const access = {
+      url: url.origin,
+      accessKeyId: decodeURIComponent(url.username),
+      secretAccessKey: decodeURIComponent(url.password),
+      region: 'us-east-1',
+    }
+    return { ...access, createBucket: (name: string) => createBucket(access, name) }
+  })()
+  return s3Once
+}
+let s3Once: Promise<SharedS3> | undefined

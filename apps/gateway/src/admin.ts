@@ -1,5 +1,6 @@
 import { getConnInfo } from '@hono/node-server/conninfo'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
+import { breakerRoutes, poolRoutes } from './admin-dependencies.ts'
 import { bearerOf, sameToken } from './bearer.ts'
 import type { Gateway } from './gateway.ts'
 import { healthOf } from './health.ts'
@@ -25,6 +26,8 @@ export function adminApp(gateway: Gateway, token: string): Hono {
   )
   app.get('/admin/system', (c) => c.json(healthOf(gateway)))
   app.route('/admin/requests', requests(gateway))
+  app.route('/admin/connection-pools', poolRoutes(gateway, actorOf))
+  app.route('/admin', breakerRoutes(gateway, actorOf))
   app.get('/admin/audit-trail', (c) => auditTrail(gateway, c))
   app.post('/admin/events/verify', (c) => verify(gateway, c))
   app.get('/admin/events/verify', (c) => verify(gateway, c))

@@ -3,7 +3,7 @@ export type Phase = 'starting' | 'ready' | 'draining' | 'stopped'
 
 /** Counts the requests under way, and refuses what is over the limit or after the drain. */
 export class Admission {
-  readonly maxConcurrentRequests: number
+  maxConcurrentRequests: number
   phase: Phase = 'starting'
   #inFlight = 0
 

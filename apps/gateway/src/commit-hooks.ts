@@ -5,7 +5,8 @@ import type { EventStore } from '@gw/events'
 /** The stores that meet in a durable request's two commits. */
 export interface CommitParts {
   readonly idempotency: RequestDeduplicator
-  readonly events: EventStore
+  /** Absent where requests leave no audit events. */
+  readonly events: EventStore | undefined
   /** Whether the key's record lies in the database of the runs, so that one unit can carry both. */
   readonly keysShareRuns: boolean
   readonly eventsShareRuns: boolean
@@ -20,22 +21,24 @@ export function commitHooks({ idempotency, events, keysShareRuns, eventsShareRun
     onAccept(run, unit, c) {
       const claim = c.get('idempotency')?.claim
       if (claim !== undefined && keysShareRuns) idempotency.claimIn(unit, claim, { link: run.id })
-      if (eventsShareRuns) events.appendIn(unit, 'request_received', requestData(run), about(run))
+      // Where the link does not get there, the key has its lease, and the run settles it all the same.
+      else if (claim !== undefined) idempotency.handOver(claim, { link: run.id }).catch(() => {})
+      if (eventsShareRuns) events?.appendIn(unit, 'request_received', requestData(run), about(run))
       if (claim === undefined) return {}
       return { links: { key: { key: claim.key, token: claim.token } }, idempotencySeed: claim.key }
     },
     onOutcome(run, outcome, unit) {
-      if (eventsShareRuns) events.appendIn(unit, outcomeType(run), outcomeData(run, outcome), about(run))
+      if (eventsShareRuns) events?.appendIn(unit, outcomeType(run), outcomeData(run, outcome), about(run))
       const key = keyOf(run)
       if (key !== undefined && keysShareRuns) idempotency.completeIn(unit, key, answerOf(run, outcome))
     },
-    ...(keysShareRuns && eventsShareRuns ? {} : { settle }),
+    ...(keysShareRuns && (eventsShareRuns || events === undefined) ? {} : { settle }),
   }
 
   async function settle(run: RunRecord, outcome: Outcome): Promise<void> {
     const key = keyOf(run)
     if (key !== undefined && !keysShareRuns) await idempotency.complete(key, answerOf(run, outcome))
-    if (eventsShareRuns) return
+    if (eventsShareRuns || events === undefined) return
     await events.append('request_received', requestData(run), { ...about(run), id: `${run.id}:accepted` })
     await events.append(outcomeType(run), outcomeData(run, outcome), { ...about(run), id: `${run.id}:outcome` })
   }
@@ -45,8 +48,8 @@ function keyOf(run: RunRecord): KeyLink | undefined {
   return run.links['key'] as KeyLink | undefined
 }
 
-function answerOf(run: RunRecord, { status, headers, body }: Outcome) {
-  return { status, headers: [...headers, ['gw-run', run.id] as const], body }
+function answerOf(run: RunRecord, { status, headers, body, retained }: Outcome) {
+  return { status, headers: [...headers, ['gw-run', run.id] as const], body: retained ? body : undefined }
 }
 
 function about(run: RunRecord) {

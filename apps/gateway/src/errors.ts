@@ -3,6 +3,8 @@ export type GatewayErrorCode =
   | 'invalid_option'
   | 'unknown_option'
   | 'no_embedded_database'
+  | 'unknown_pool'
+  | 'invalid_configuration'
   | 'port_in_use'
   | 'admin_token_missing'
   | 'admin_token_short'

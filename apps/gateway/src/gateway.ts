@@ -1,16 +1,22 @@
-import { createHash, createHmac, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { CircuitBreaker, type CircuitBreakerOptions, loadCockatiel } from '@gw/breaker'
 import { CheckpointManager, type DurableOptions, type Run } from '@gw/checkpoint'
+import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
+import { nodeCrypto } from '@gw/dedup/node'
 import { EventStore } from '@gw/events'
 import type { Database } from '@gw/sqlite'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { adminApp } from './admin.ts'
 import { Admission } from './admission.ts'
+import { AuditQueue } from './audit-queue.ts'
+import { type BreakerSnapshots, breakerSnapshots } from './breaker-snapshots.ts'
+import { GatewayBreakers } from './breakers.ts'
 import { commitHooks } from './commit-hooks.ts'
-import { type EmbeddedEngine, type Engine, embeddedEngine } from './engine.ts'
+import { type EmbeddedEngine, type Engine, openEngine } from './engine.ts'
 import { errorResponse } from './error-response.ts'
 import { GatewayError } from './errors.ts'
 import { healthOf, healthRoutes } from './health.ts'
@@ -18,12 +24,23 @@ import { type Listener, listen } from './listener.ts'
 import { Metrics } from './metrics.ts'
 import { notFound } from './not-found.ts'
 import { checkOptions, type GatewayOptions } from './options.ts'
+import { parkWhenAway } from './park.ts'
 import { durableWay, requestWay } from './pipeline.ts'
+import { GatewayPools } from './pools.ts'
+import { type ProxyRouteOptions, proxyRoute, Upstreams } from './proxy/routes.ts'
+import type { UpstreamOptions } from './proxy/upstream.ts'
 import { requestRoutes } from './request-routes.ts'
 
 /** What handlers find in `c.var`. */
 export interface GatewayEnv {
-  Variables: { requestId: string; principal?: string }
+  Variables: {
+    requestId: string
+    principal?: string
+    /** The status of an answer that a proxied route has written to the connection itself. */
+    sentStatus?: number
+    /** The pattern of the configured route that answered. */
+    matchedRoute?: string
+  }
 }
 
 /** What a durable route's handlers find in `c.var`. */
@@ -52,6 +69,7 @@ export interface RunningGateway {
 
 /** What the gateway decided from its options, for the parts that ask. */
 export interface GatewaySettings {
+  /** Whether routes take idempotency keys where they do not say. */
   readonly deduplicate: boolean
   /** Whether key, run and event commit in one transaction. */
   readonly sharedCommit: boolean
@@ -72,14 +90,26 @@ export class Gateway extends Hono<GatewayEnv> {
   readonly checkpoints: CheckpointManager
   readonly idempotency: RequestDeduplicator
   readonly events: EventStore
+  readonly breakers: GatewayBreakers
+  readonly pools = new GatewayPools()
+  /** Appends to the audit trail what no request waits for. */
+  readonly audit: AuditQueue
   readonly metrics: Metrics | undefined
   readonly admission: Admission
+  readonly upstreams: Upstreams
   /** How dedup finds the run behind a key. */
   readonly linkedRuns: LinkedRuns
+  /** Turns what a handler threw into an answer. */
+  readonly errorAnswer: (error: Error, c: Context) => Promise<Response>
+  /** Why the newest configuration file is not in force, where it is not. */
+  configRefusal: string | undefined
   readonly #options: GatewayOptions
   readonly #startup: Hook[] = []
   readonly #shutdown: Hook[] = []
   #started: Promise<void> | undefined
+  #running = false
+  #snapshotDue = false
+  readonly #snapshots: BreakerSnapshots
   /** The longest body that any route takes: what the listener lets in. */
   #maxBodyBytes: number
 
@@ -90,7 +120,9 @@ export class Gateway extends Hono<GatewayEnv> {
       description = '',
       dataDir = './data',
       nodeId = hostname().replaceAll(/[^A-Za-z0-9._:-]/g, '-') || 'node',
-      deduplicate = true,
+      serverType = 'durable',
+      persistRequests = true,
+      deduplicate = serverType === 'durable',
       idempotencyWindowMs = 3_600_000,
       maxWorkers = 1_000,
       maxConcurrentRequests = 10_000,
@@ -99,6 +131,8 @@ export class Gateway extends Hono<GatewayEnv> {
       gracefulShutdownMs = 30_000,
       drainDelayMs = 5_000,
       leaseMs = 15_000,
+      trustedProxies,
+      viaName,
       metrics: { enabled = true, namespace = 'gw' } = {},
       logger,
       secret,
@@ -108,11 +142,31 @@ export class Gateway extends Hono<GatewayEnv> {
     this.title = title
     this.description = description
     this.engine = engine
+    this.#snapshots = breakerSnapshots(engine.directory)
     this.admission = new Admission(maxConcurrentRequests)
+    this.upstreams = new Upstreams({
+      ...(trustedProxies === undefined ? {} : { trustedProxies }),
+      ...(viaName === undefined ? {} : { viaName }),
+    })
     this.metrics = enabled ? new Metrics(namespace) : undefined
     const count = ({ type }: { readonly type: string }) => this.metrics?.count(type)
 
     this.events = options.events ?? new EventStore({ store: engine.eventLog() })
+    this.audit = new AuditQueue(this.events, (error) => logger?.error({ err: error }, 'an audit event was lost'))
+    this.breakers = new GatewayBreakers(({ type, name, actor, at, ...transition }) => {
+      this.metrics?.count(type)
+      this.audit.append(
+        type,
+        { ...transition, at: at.toISOString() },
+        { subject: name, ...(actor === undefined ? {} : { actor }) },
+      )
+      // A restart is seldom in the same millisecond: one write for what happened in this turn.
+      if (this.#snapshotDue || !this.#running) return
+      this.#snapshotDue = true
+      setImmediate(() => this.#saveBreakers())
+    })
+    for (const [name, breaker] of Object.entries(options.breakers ?? {})) this.breakers.add(name, breaker)
+    for (const pool of options.pools ?? []) this.pools.add(pool)
     this.idempotency =
       options.deduplicator ??
       new RequestDeduplicator({
@@ -125,20 +179,26 @@ export class Gateway extends Hono<GatewayEnv> {
     this.checkpoints =
       options.checkpoints ??
       new CheckpointManager({
-        store: engine.checkpointStore(),
+        store: persistRequests ? engine.checkpointStore() : memoryCheckpointStore(),
         nodeId,
         leaseMs,
         maxBodyBytes,
         requestTimeoutMs,
         maxConcurrentRuns: maxWorkers,
+        translateError: parkWhenAway,
         onTransition: count,
         ...(failpoint === undefined ? {} : { failpoint }),
       })
     const runs = this.checkpoints.store.database
-    const keysShareRuns = this.idempotency.store.database === runs
+    const keysShareRuns = this.idempotency.keyStore.database === runs
     const eventsShareRuns = this.events.store.database === runs
     this.checkpoints.join(
-      commitHooks({ idempotency: this.idempotency, events: this.events, keysShareRuns, eventsShareRuns }),
+      commitHooks({
+        idempotency: this.idempotency,
+        events: serverType === 'durable' ? this.events : undefined,
+        keysShareRuns,
+        eventsShareRuns,
+      }),
     )
     this.settings = {
       deduplicate,
@@ -168,14 +228,14 @@ export class Gateway extends Hono<GatewayEnv> {
               requestId: c.get('requestId'),
               method: c.req.method,
               path: c.req.path,
-              status: c.res.status,
+              status: c.get('sentStatus') ?? c.res.status,
               durationMs: Math.round(durationMs * 10) / 10,
             })),
       }),
     )
-    this.onError((error, c) =>
-      errorResponse(error, c, (cause) => logger?.error({ requestId: c.get('requestId'), err: cause })),
-    )
+    this.errorAnswer = (error, c) =>
+      errorResponse(error, c, (cause) => logger?.error({ requestId: c.get('requestId'), err: cause }))
+    this.onError(this.errorAnswer)
     this.notFound(notFound(this))
     this.get('/health', (c) => c.json(healthOf(this), healthOf(this).status === 'ok' ? 200 : 503))
     this.route('/health', healthRoutes(this))
@@ -203,8 +263,35 @@ export class Gateway extends Hono<GatewayEnv> {
 
   /** Makes a route durable: its request is recorded before the handler runs, and it finishes after a crash. */
   durable(options: DurableRouteOptions): MiddlewareHandler<DurableEnv> {
-    this.#maxBodyBytes = Math.max(this.#maxBodyBytes, options.maxBodyBytes ?? 0)
+    this.admitBodies(options.maxBodyBytes)
     return durableWay(this, options)
+  }
+
+  /** Names a service behind the gateway, for `proxy` routes. */
+  upstream(
+    name: string,
+    {
+      breaker,
+      ...options
+    }: UpstreamOptions & {
+      /** Guards every call to it by a circuit breaker of the same name. */
+      readonly breaker?: Omit<CircuitBreakerOptions, 'name'>
+    },
+  ): this {
+    this.upstreams.add(name, options)
+    if (breaker !== undefined) this.breakers.add(name, new CircuitBreaker({ ...breaker, name }))
+    return this
+  }
+
+  /** Passes requests for `path` on to an upstream. */
+  proxy(path: string, options: ProxyRouteOptions): this {
+    proxyRoute(this, path, options)
+    return this
+  }
+
+  /** Lets the listener take bodies of that length, for a route that does. */
+  admitBodies(maxBytes = 0): void {
+    this.#maxBodyBytes = Math.max(this.#maxBodyBytes, maxBytes)
   }
 
   /** Gives a route that is not durable idempotency keys. */
@@ -247,6 +334,12 @@ export class Gateway extends Hono<GatewayEnv> {
       await this.events.start()
       await this.idempotency.start()
       for (const hook of this.#startup) await hook()
+      this.pools.start()
+      if (this.breakers.all.size > 0) {
+        await loadCockatiel()
+        this.#snapshots.restore(this.breakers.all)
+      }
+      this.#running = true
       this.checkpoints.serve(this)
       await this.checkpoints.start()
       this.admission.phase = 'ready'
@@ -336,10 +429,24 @@ export class Gateway extends Hono<GatewayEnv> {
     await this.#closeParts()
   }
 
+  #saveBreakers(): void {
+    this.#snapshotDue = false
+    try {
+      this.#snapshots.save(this.breakers.all)
+    } catch (error) {
+      this.#options.logger?.error({ err: error }, 'the state of the circuit breakers was not kept')
+    }
+  }
+
   async #closeParts(): Promise<void> {
+    if (this.#running && this.breakers.all.size > 0) this.#saveBreakers()
+    this.#running = false
     for (const hook of this.#shutdown) await hook()
+    await this.pools.drain(1_000)
+    await this.audit.settled().catch(() => {})
     await this.idempotency.stop()
     await this.events.stop()
+    await this.upstreams.destroy()
     await this.engine.close()
   }
 
@@ -356,34 +463,13 @@ export class Gateway extends Hono<GatewayEnv> {
  */
 export async function createGateway(options: GatewayOptions = {}): Promise<Gateway> {
   checkOptions(options)
-  const engine = await embeddedEngine({ directory: options.dataDir ?? './data', database: options.database })
+  const engine = await openEngine(options)
   try {
     return new Gateway(options, engine)
   } catch (error) {
     await engine.close()
     throw error
   }
-}
-
-/** Making a key object costs more than the HMAC. */
-const keyObjects = new WeakMap<Uint8Array, KeyObject>()
-
-const nodeCrypto = {
-  hmacSha256(secret: Uint8Array, ...chunks: readonly Uint8Array[]): Uint8Array {
-    let key = keyObjects.get(secret)
-    if (key === undefined) {
-      key = createSecretKey(secret)
-      keyObjects.set(secret, key)
-    }
-    const hmac = createHmac('sha256', key)
-    for (const chunk of chunks) hmac.update(chunk)
-    return hmac.digest()
-  },
-  sha256(...chunks: readonly Uint8Array[]): Uint8Array {
-    const hash = createHash('sha256')
-    for (const chunk of chunks) hash.update(chunk)
-    return hash.digest()
-  },
 }
 
 function isLoopback(host: string): boolean {

@@ -1,5 +1,6 @@
 import { Hono } from 'hono'
 import type { Gateway } from './gateway.ts'
+import { problem } from './problem.ts'
 
 /** The health routes of the main listener: names and states only. */
 export function healthRoutes(gateway: Gateway): Hono {
@@ -13,7 +14,28 @@ export function healthRoutes(gateway: Gateway): Hono {
     const { phase } = gateway.admission
     const storage = gateway.engine.health.state
     const ready = phase === 'ready' && storage === 'open'
-    return c.json({ status: ready ? 'ready' : 'not_ready', phase, storage }, ready ? 200 : 503)
+    return c.json(
+      {
+        status: ready ? 'ready' : 'not_ready',
+        phase,
+        storage,
+        ...(gateway.configRefusal === undefined ? {} : { configuration: gateway.configRefusal }),
+      },
+      ready ? 200 : 503,
+    )
+  })
+  app.get('/circuit-breakers', (c) => c.json(gateway.breakers))
+  app.get('/connection-pool', (c) => {
+    const [first, ...others] = gateway.pools.all.values()
+    const { name } = c.req.query()
+    const pool = name === undefined ? first : gateway.pools.all.get(name)
+    if (pool === undefined) return problem(c, 404, 'not_found', 'There is no such pool')
+    const health = pool.health()
+    if (name !== undefined || others.length === 0) return c.json(health)
+    return c.json({
+      ...health,
+      pools: Object.fromEntries([...gateway.pools.all].map(([each, other]) => [each, other.health()])),
+    })
   })
   return app
 }

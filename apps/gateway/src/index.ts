@@ -1,3 +1,4 @@
+export { defineGateway, type GatewayConfigInput } from './config/schema.ts'
 export { GatewayError, type GatewayErrorCode } from './errors.ts'
 export {
   createGateway,
@@ -9,3 +10,5 @@ export {
   type RunningGateway,
 } from './gateway.ts'
 export type { AdminOptions, Failpoint, GatewayOptions } from './options.ts'
+export type { ProxyRouteOptions } from './proxy/routes.ts'
+export type { UpstreamOptions } from './proxy/upstream.ts'

@@ -1,10 +1,13 @@
+import type { CircuitBreaker } from '@gw/breaker'
 import type { CheckpointManager } from '@gw/checkpoint'
 import type { RequestDeduplicator } from '@gw/dedup'
 import type { EventStore } from '@gw/events'
+import type { ConnectionPool } from '@gw/pool'
 import type { Database } from '@gw/sqlite'
 import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import type { ColdTierOptions } from './cold-tier.ts'
 import { GatewayError } from './errors.ts'
 
 /** A point at which a fault test may stop the process; see `failpoint` of {@link GatewayOptions}. */
@@ -21,10 +24,28 @@ export interface GatewayOptions {
   /** The name in logs, the admin API and the dashboard: `Durable Gateway`. */
   readonly title?: string
   readonly description?: string
+  /**
+   * `durable` (the default), or `basic`: no idempotency keys and no audit events of requests unless a route asks for keys.
+   */
+  readonly serverType?: 'durable' | 'basic'
+  /** `false`: runs, keys and events are kept in memory, and end with the process. Default `true`. */
+  readonly durable?: boolean
+  /** `false`: runs alone are kept in memory: durable routes work, and their requests end with the process. Default `true`. */
+  readonly persistRequests?: boolean
+  /** Circuit breakers by name, as `gateway.breakers.add` takes them. */
+  readonly breakers?: Readonly<Record<string, CircuitBreaker>>
+  /** Connection pools, as `gateway.pools.add` takes them. */
+  readonly pools?: readonly ConnectionPool[]
   /** Where the embedded database lies: `./data`. */
   readonly dataDir?: string
   /** An open database to use instead of `dataDir`; whoever opened it closes it. */
   readonly database?: Database
+  /** `postgres://user:password@host/database`: state lies in PostgreSQL, which any number of gateways share, instead of `dataDir`. */
+  readonly databaseUrl?: string
+  /** `redis://…`: idempotency keys lie in Redis; several nodes separated by commas, or `?cluster`, make it a Cluster. */
+  readonly redisUrl?: string
+  /** Completed requests move on to S3, and requests are backed up there. */
+  readonly coldTier?: ColdTierOptions
   /** Tells this process apart from others on the same stores: the host's name by default. */
   readonly nodeId?: string
   /**
@@ -51,6 +72,10 @@ export interface GatewayOptions {
   /** How long after SIGTERM connections are still accepted, so that load balancers notice: 5 s. */
   readonly drainDelayMs?: number
   readonly leaseMs?: number
+  /** Addresses or networks of proxies in front whose word on the client is believed: none by default. */
+  readonly trustedProxies?: readonly string[]
+  /** This gateway's name in `Via`: `gw`. A request that bears it already is a loop. */
+  readonly viaName?: string
   readonly metrics?: { readonly enabled?: boolean; readonly namespace?: string }
   /** One line a request; none by default. */
   readonly logger?: Logger
@@ -81,8 +106,29 @@ const called = <Value>() => z.custom<Value>((value) => typeof value === 'functio
 const schema = z.strictObject({
   title: z.string().min(1).optional(),
   description: z.string().optional(),
+  serverType: z.enum(['durable', 'basic']).optional(),
+  durable: z.boolean().optional(),
+  persistRequests: z.boolean().optional(),
+  breakers: given('circuit breakers by name').optional(),
+  pools: z.array(given('a ConnectionPool')).optional(),
   dataDir: z.string().min(1).optional(),
   database: given<Database>('an open database').optional(),
+  databaseUrl: z
+    .string()
+    .regex(/^postgres(?:ql)?:\/\/\S+$/, 'expected postgres://…')
+    .optional(),
+  redisUrl: z
+    .string()
+    .regex(/^rediss?:\/\/\S+$/, 'expected redis://…')
+    .optional(),
+  coldTier: z
+    .strictObject({
+      url: z.string().min(1),
+      afterMs: z.number().gt(0).optional(),
+      backupIntervalMs: z.number().gt(0).optional(),
+      onError: called().optional(),
+    })
+    .optional(),
   nodeId: z
     .string()
     .regex(/^[A-Za-z0-9._:-]{1,128}$/)
@@ -100,6 +146,11 @@ const schema = z.strictObject({
   gracefulShutdownMs: period.optional(),
   drainDelayMs: period.optional(),
   leaseMs: z.number().gt(0).optional(),
+  trustedProxies: z.array(z.string()).optional(),
+  viaName: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,64}$/)
+    .optional(),
   metrics: z
     .strictObject({
       enabled: z.boolean().optional(),
@@ -152,6 +203,7 @@ export function checkOptions(options: GatewayOptions): void {
 
 function knownAt(path: readonly string[]): string[] {
   if (path[0] === 'metrics') return ['enabled', 'namespace']
+  if (path[0] === 'coldTier') return ['url', 'afterMs', 'backupIntervalMs', 'onError']
   if (path[0] === 'admin') return ['enabled', 'host', 'port', 'token']
   return Object.keys(schema.shape)
 }

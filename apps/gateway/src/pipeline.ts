@@ -47,11 +47,11 @@ export function requestWay({ admission, metrics, log }: RequestWayParts): Middle
     c.res.headers.set('x-request-id', requestId)
     const durationMs = performance.now() - began
     if (metrics !== undefined) {
-      const route = routePath(c, -1)
+      const route = c.get('matchedRoute') ?? routePath(c, -1)
       metrics.observe({
         method: c.req.method,
         route: route === '/*' || route === '*' ? 'unmatched' : route,
-        status: c.res.status,
+        status: c.get('sentStatus') ?? c.res.status,
         durationSeconds: durationMs / 1_000,
       })
     }
@@ -61,8 +61,8 @@ export function requestWay({ admission, metrics, log }: RequestWayParts): Middle
 
 /** What a route passes that is registered with `gateway.durable(options)`. */
 export function durableWay(gateway: Gateway, options: DurableRouteOptions): MiddlewareHandler {
-  const { idempotency = 'optional', idempotencyWindowMs, ...route } = options
-  const keyed = gateway.settings.deduplicate && idempotency !== 'off'
+  const { idempotency = gateway.settings.deduplicate ? 'optional' : 'off', idempotencyWindowMs, ...route } = options
+  const keyed = idempotency !== 'off'
   const principal = (c: Context) => gateway.principalOf(c)
   return durable({
     ...route,

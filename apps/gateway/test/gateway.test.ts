@@ -1,6 +1,7 @@
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { CircuitBreaker } from '@gw/breaker'
 import { afterEach, expect, test } from 'vitest'
 import { createGateway, type Gateway, type GatewayOptions } from '../src/index.ts'
 
@@ -104,6 +105,78 @@ test('W1: under Prefer: wait a duplicate gets the same bytes; another principal 
   const stranger = await gateway.request(place, { headers: { 'x-user-id': 'bob' } })
   const absent = await gateway.request('/requests/none', { headers: { 'x-user-id': 'bob' } })
   expect([stranger.status, absent.status]).toEqual([404, 404])
+})
+
+test('G1: a basic server takes keys and leaves audit events only where a route asks', async () => {
+  const gateway = await gatewayOf({ serverType: 'basic' })
+  let calls = 0
+  gateway.post('/plain', gateway.durable({ operation: 'plain' }), (c) => c.json({ call: ++calls }))
+  gateway.post('/keyed', gateway.durable({ operation: 'keyed', idempotency: 'required' }), (c) =>
+    c.json({ call: ++calls }),
+  )
+  await gateway.start()
+  const send = async (path: string) =>
+    (await gateway.request(path, { method: 'POST', headers: { 'idempotency-key': 'k' } })).json()
+  expect([await send('/plain'), await send('/plain')]).toEqual([{ call: 1 }, { call: 2 }])
+  expect([await send('/keyed'), await send('/keyed')]).toEqual([{ call: 3 }, { call: 3 }])
+  expect((await gateway.events.query()).events).toEqual([])
+})
+
+test('G1: without persistence a durable route works the same, and says that it keeps things in memory', async () => {
+  for (const options of [{ durable: false }, { persistRequests: false }]) {
+    const gateway = await gatewayOf(options)
+    gateway.post('/pay', gateway.durable({ operation: 'pay' }), async (c) => c.json(await c.var.run.step('s', () => 1)))
+    await gateway.start()
+    const send = () => gateway.request('/pay', { method: 'POST', headers: { 'idempotency-key': 'k' } })
+    const first = await send()
+    const again = await send()
+    expect([first.status, first.headers.get('gw-durability'), again.headers.get('idempotent-replayed')]).toEqual([
+      200,
+      'memory',
+      'true',
+    ])
+    await expect.poll(async () => (await gateway.events.query()).events.length).toBe(2)
+  }
+})
+
+test('B14: an open breaker and an operator’s decision outlive a restart', async () => {
+  const dataDir = join(mkdtempSync(join(tmpdir(), 'gw-')), 'data')
+  const life = async () => {
+    const gateway = await gatewayOf({ dataDir })
+    for (const name of ['opened', 'forced', 'well'])
+      gateway.breakers.add(name, new CircuitBreaker({ name, failureThreshold: 1, openMs: 60_000 }))
+    await gateway.start()
+    return gateway
+  }
+  const first = await life()
+  await expect(first.breakers.get('opened').run(() => Promise.reject(new Error('down')))).rejects.toThrow('down')
+  first.breakers.get('forced').forceClose({ actor: 'ann' })
+  await first.close()
+  open.length = 0
+  const second = await life()
+  const opened = second.breakers.get('opened')
+  expect([opened.state, second.breakers.get('forced').forced, second.breakers.get('well').state]).toEqual([
+    'OPEN',
+    'closed',
+    'CLOSED',
+  ])
+  const left = opened.nextAttemptTime!.getTime() - Date.now()
+  expect(left > 0 && left < 60_000).toBe(true)
+})
+
+test('O3: an open breaker parks a durable run until its next attempt, burns no attempt, and the run finishes by itself', async () => {
+  const gateway = await gatewayOf()
+  const breaker = new CircuitBreaker({ name: 'provider', failureThreshold: 1, openMs: 300 })
+  gateway.breakers.add('provider', breaker)
+  await expect(breaker.run(() => Promise.reject(new Error('down')))).rejects.toThrow('down')
+  let calls = 0
+  gateway.post('/pay', gateway.durable({ operation: 'pay' }), async (c) => {
+    const charged = await c.var.run.step('charge', () => breaker.run(() => ++calls), { retry: { maxAttempts: 1 } })
+    return c.json({ charged, attempt: c.var.run.attempt }, 201)
+  })
+  await gateway.start()
+  const answer = await gateway.request('/pay', { method: 'POST' })
+  expect([answer.status, await answer.json(), breaker.state]).toEqual([201, { charged: 1, attempt: 1 }, 'HALF_OPEN'])
 })
 
 test('3.4: what is not there is 404, a wrong method 405 with Allow, an unexpected error 500 without its text', async () => {

@@ -171,13 +171,15 @@ function unpackTagged(kind: string, v: unknown): unknown {
   }
 }
 
-function base64(bytes: Uint8Array): string {
+/** RFC 4648 §4, where runtimes have no call of their own. */
+export function base64(bytes: Uint8Array): string {
   let binary = ''
   for (let i = 0; i < bytes.length; i += 8_192) binary += String.fromCharCode(...bytes.subarray(i, i + 8_192))
   return btoa(binary)
 }
 
-function unbase64(text: string): ArrayBuffer {
+/** The bytes of {@link base64}. */
+export function unbase64(text: string): ArrayBuffer {
   const binary = atob(text)
   const bytes = new Uint8Array(binary.length)
   for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i)

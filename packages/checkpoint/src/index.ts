@@ -1,13 +1,7 @@
+export type { Checkpoint, NewCheckpoint } from './by-hand.ts'
 export { CheckpointError, type CheckpointErrorCode, ParkError } from './errors.ts'
-export {
-  type Answer,
-  type Checkpoint,
-  CheckpointManager,
-  type Operation,
-  type Resumer,
-  type RunPage,
-  type Settled,
-} from './manager.ts'
+export type { By, Decision, ForkOptions } from './interventions.ts'
+export { CheckpointManager, type RunPage, type StepSummary } from './manager.ts'
 export type {
   AcceptExtras,
   CheckpointHooks,
@@ -16,17 +10,33 @@ export type {
   RunTransition,
 } from './manager-options.ts'
 export { type DurableEnv, type DurableOptions, durable } from './middleware.ts'
+export type { Answer, Operation, Resumer, Settled } from './operation.ts'
 export { acceptedResponse, locationOf } from './preferences.ts'
+export { type Frequency, type Strategy, strategies } from './retention.ts'
 export type { RetryPolicy } from './retry.ts'
-export {
-  Run,
-  type RunPorts,
-  type Statements,
-  type StepContext,
-  type StepOptions,
-  type StepRetry,
-  type Verification,
-} from './run.ts'
-export type { Links, Outcome, RunInput, RunRecord, RunStatus, StepRecord } from './run-record.ts'
-export type { CheckpointStore, Held, RunPatch, RunQuery, Statement, Suspension } from './store.ts'
+export { Run, type RunListener, type RunPorts, type Statements } from './run.ts'
+export type { RunEvent, RunProgress } from './run-events.ts'
+export type { Links, Outcome, RunInput, RunRecord, RunStatus, StepRecord, StepState } from './run-record.ts'
+export { type RunRoutesOptions, runRoutes } from './run-routes.ts'
+export type { RunUpdate } from './run-update.ts'
+export type { StepContext, StepOptions, StepRetry, Verification } from './step.ts'
+export type {
+  CheckpointStore,
+  Claim,
+  Claimed,
+  Ending,
+  Held,
+  Kept,
+  Past,
+  Pulse,
+  Requeue,
+  RunPatch,
+  RunQuery,
+  Statement,
+  StoreNews,
+  Suspension,
+} from './store.ts'
 export type { Durability, Unit, Write } from './unit.ts'
+export type { UnwindPlan } from './unwinding.ts'
+export type { KeptResponse } from './upstream.ts'
+export type { Wait } from './waits.ts'

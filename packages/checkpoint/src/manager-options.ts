@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import { CheckpointError } from './errors.ts'
+import type { Run } from './run.ts'
 import type { Links, Outcome, RunRecord } from './run-record.ts'
 import type { CheckpointStore } from './store.ts'
 import type { Unit } from './unit.ts'
@@ -43,13 +44,23 @@ export interface RunTransition {
     | 'checkpoint.parked'
     | 'checkpoint.finished'
     | 'checkpoint.lease_lost'
+    | 'checkpoint.interrupted'
+    | 'checkpoint.cancel_requested'
+    | 'checkpoint.signalled'
+    | 'checkpoint.retried'
+    | 'checkpoint.resolved'
+    | 'checkpoint.forked'
   readonly run: RunRecord
+  /** Who did it, where a person did. */
+  readonly actor?: string
 }
 
 /** How a manager keeps, resumes and ends runs. Periods are in milliseconds. */
 export interface CheckpointManagerOptions extends CheckpointHooks {
   readonly store: CheckpointStore
-  /** Tells the machine apart from others on a shared store: `node`. */
+  /** What the store must be; one that is less is refused with `store_too_weak` when the manager is made. */
+  readonly require?: readonly ('durable' | 'shared' | 'transactional')[]
+  /** Tells the machine apart from others on a shared store, in records and figures: `node`. */
   readonly nodeId?: string
   /** How long an owner may be silent before its runs are taken, on a shared store: 15 s. The sweep runs every third of it. */
   readonly leaseMs?: number
@@ -63,10 +74,16 @@ export interface CheckpointManagerOptions extends CheckpointHooks {
   readonly runTimeoutMs?: number
   /** How long a step that was not kept waits for kept ones to be asked for: 1 s. */
   readonly settleMs?: number
+  /** How long finished runs are kept, counted from their end, where their operation says nothing: 30 days. */
+  readonly retentionMs?: number
+  /** How often finished runs past their time are looked for: once an hour. */
+  readonly gcIntervalMs?: number
   readonly maxBodyBytes?: number
   readonly maxResponseBytes?: number
   /** Handlers that may run at once: 1,000. Further runs are accepted and queued. */
   readonly maxConcurrentRuns?: number
+  /** Called with what a step or a handler threw, before it is classified; what it gives back is classified instead. */
+  readonly translateError?: (error: unknown) => unknown
   readonly now?: () => number
   readonly random?: () => number
   /** Observes; what it throws changes nothing. */
@@ -74,19 +91,43 @@ export interface CheckpointManagerOptions extends CheckpointHooks {
   /** Hears of errors that no caller is there to hear. */
   readonly onError?: (error: unknown) => void
   /** A port for fault tests. */
-  readonly failpoint?: (name: Failpoint) => void
+  readonly failpoint?: (name: Failpoint, run?: Run) => void
 }
 
-const positive = ['leaseMs', 'inlineWaitMs', 'requestTimeoutMs', 'runTimeoutMs', 'settleMs'] as const
+const positive = [
+  'leaseMs',
+  'inlineWaitMs',
+  'requestTimeoutMs',
+  'runTimeoutMs',
+  'settleMs',
+  'retentionMs',
+  'gcIntervalMs',
+] as const
 const whole = ['maxRecoveries', 'maxBodyBytes', 'maxResponseBytes', 'maxConcurrentRuns'] as const
-const called = ['now', 'random', 'onAccept', 'onOutcome', 'settle', 'onTransition', 'onError', 'failpoint'] as const
-const known: ReadonlySet<string> = new Set(['store', 'nodeId', ...positive, ...whole, ...called])
+const called = [
+  'now',
+  'random',
+  'onAccept',
+  'onOutcome',
+  'settle',
+  'onTransition',
+  'onError',
+  'failpoint',
+  'translateError',
+] as const
+const known: ReadonlySet<string> = new Set(['store', 'nodeId', 'require', ...positive, ...whole, ...called])
 
 /** Throws `invalid_option` for the first option that is unknown or out of range. */
 export function checkManagerOptions(options: CheckpointManagerOptions): void {
   for (const name of Object.keys(options))
     if (!known.has(name)) throw new CheckpointError('invalid_option', `Unknown option \`${name}\``)
   if (typeof options.store?.accept !== 'function') throw invalid('store', 'a checkpoint store', options.store)
+  if (options.nodeId !== undefined && !/^[A-Za-z0-9._:-]{1,128}$/.test(options.nodeId))
+    throw invalid('nodeId', '1 to 128 of A-Z a-z 0-9 . _ : -', options.nodeId)
+  for (const capability of options.require ?? []) {
+    if (options.store[capability] !== true)
+      throw new CheckpointError('store_too_weak', `Expected \`store\` to be ${capability}, and it is not`)
+  }
   for (const name of positive) {
     const value = options[name]
     if (value !== undefined && !(Number.isFinite(value) && value > 0))

@@ -1,11 +1,14 @@
 import type { Context, Env, MiddlewareHandler, Next } from 'hono'
 import { encode } from './codec.ts'
 import { CheckpointError, ParkError } from './errors.ts'
-import type { CheckpointManager, Settled } from './manager.ts'
+import type { CheckpointManager } from './manager.ts'
 import { invalid } from './manager-options.ts'
+import type { Operation, Settled } from './operation.ts'
 import { responseOf } from './outcome.ts'
 import { acceptedResponse, appliedText, preferenceOf } from './preferences.ts'
+import { problem } from './problem.ts'
 import { durableRoutes } from './resume.ts'
+import { type Frequency, strategies } from './retention.ts'
 import { defaultRetry, type RetryPolicy } from './retry.ts'
 import type { Run } from './run.ts'
 import type { RunInput } from './run-record.ts'
@@ -26,6 +29,14 @@ export interface DurableOptions {
   readonly headers?: readonly string[]
   /** Who may see the run. */
   readonly principal?: (c: Context) => string | undefined
+  /** Whose data the payloads are: what is kept for a subject is sealed with its key and can be erased by it. */
+  readonly subject?: (c: Context) => string | undefined
+  /** How steps are kept and for how long, by the kind of work: `financial`, `analytics`, `reporting`. The next two go before it. */
+  readonly strategy?: 'financial' | 'analytics' | 'reporting'
+  /** How often steps become durable: `every-step`. */
+  readonly frequency?: Frequency
+  /** How long a finished run is kept, counted from its end; the manager's `retentionMs` unless given. */
+  readonly retentionMs?: number
   /** A middleware around the durable part, for live requests only. */
   readonly around?: MiddlewareHandler
   readonly maxBodyBytes?: number
@@ -57,6 +68,10 @@ const known: ReadonlySet<string> = new Set([
   'persist',
   'headers',
   'principal',
+  'subject',
+  'strategy',
+  'frequency',
+  'retentionMs',
   'around',
   'maxBodyBytes',
   'retry',
@@ -69,11 +84,11 @@ const known: ReadonlySet<string> = new Set([
  */
 export function durable(options: DurableOptions): MiddlewareHandler<DurableEnv> {
   check(options)
-  const { checkpoints, operation, version = '1', onVersion = 'continue', around } = options
-  const retry: RetryPolicy = { ...defaultRetry, ...options.retry }
-  checkpoints.declare({ operation, version, onVersion, retry })
+  const { checkpoints, around } = options
+  const operation = operationOf(options)
+  checkpoints.declare(operation)
   const part = async (c: Context, next: Next): Promise<void> => {
-    const response = await durablePart(c, next, options, version, retry)
+    const response = await durablePart(c, next, options, operation)
     // Hono copies the fields of a response that is there onto the one that replaces it.
     c.res = undefined
     c.res = response
@@ -83,18 +98,27 @@ export function durable(options: DurableOptions): MiddlewareHandler<DurableEnv> 
     else return (await around(c as Context<Env>, () => part(c, next))) as Response | undefined
   }
   Object.defineProperty(durable, 'name', { value: 'durable' })
-  durableRoutes.set(durable, operation)
+  durableRoutes.set(durable, operation.operation)
   return durable
 }
 
-async function durablePart(
-  c: Context,
-  next: Next,
-  options: DurableOptions,
-  version: string,
-  retry: RetryPolicy,
-): Promise<Response> {
-  const { checkpoints, operation, principal } = options
+function operationOf(options: DurableOptions): Operation {
+  const { operation, version = '1', onVersion = 'continue', strategy } = options
+  const preset = strategy === undefined ? undefined : strategies[strategy]
+  return {
+    operation,
+    version,
+    onVersion,
+    retry: { ...defaultRetry, ...options.retry },
+    frequency: options.frequency ?? preset?.frequency ?? 'every-step',
+    retentionMs: options.retentionMs ?? preset?.retentionMs,
+  }
+}
+
+async function durablePart(c: Context, next: Next, options: DurableOptions, operation: Operation): Promise<Response> {
+  const { checkpoints, principal, subject } = options
+  if (checkpoints.stopping)
+    return problem(503, 'stopping', 'This process is shutting down and takes no new requests', { 'retry-after': '1' })
   await checkpoints.start()
   const maxBodyBytes = options.maxBodyBytes ?? checkpoints.options.maxBodyBytes ?? 1_048_576
   const body = await boundedBody(c, maxBodyBytes)
@@ -104,21 +128,18 @@ async function durablePart(
   const preference = preferenceOf(c.req.header('prefer'))
   let record = checkpoints.newRecord(preference.respondAsync, {
     requestId: requestIdOf(c),
-    operation,
-    version,
+    operation: operation.operation,
+    version: operation.version,
     method: c.req.method,
     route: c.req.routePath,
     principal: principal?.(c),
+    subject: subject?.(c),
   })
   try {
     record = await checkpoints.accept(record, inputOf(c, options, body), c)
   } catch (error) {
     if (refusalOf(error) !== undefined) return problem(409, 'run_not_accepted', 'The request was not accepted')
-    if (isUnavailable(error))
-      return problem(503, 'storage_unavailable', 'The request could not be recorded; nothing ran', {
-        'retry-after': '1',
-      })
-    throw error
+    return storeProblem(record.id, error)
   }
   if (record.status === 'queued') {
     if (preference.respondAsync && preference.waitMs === undefined)
@@ -151,7 +172,7 @@ async function durablePart(
       if (answered) throw new ParkError('the caller had its 202 before the handler was done', checkpoints.now())
       return c.error === undefined ? { response: c.res } : { response: c.res, error: c.error }
     },
-    retry,
+    operation,
   )
   const timeoutMs = preference.waitMs ?? checkpoints.options.requestTimeoutMs ?? 300_000
   const first = await firstOf(settled, timeoutMs)
@@ -170,12 +191,11 @@ async function answer(
   timeoutMs: number,
   applied: string | undefined,
 ): Promise<Response> {
-  if (settled.kind === 'lost') {
-    return problem(503, 'lease_lost', 'The request goes on in another process', {
-      'retry-after': '1',
-      'gw-run': id,
-      location: `/requests/${id}`,
-    })
+  if (settled.kind === 'lost' || settled.kind === 'unknown') {
+    const goesOn = { 'retry-after': '1', 'gw-run': id, location: `/requests/${id}` }
+    return settled.kind === 'lost'
+      ? problem(503, 'lease_lost', 'The request goes on in another process', goesOn)
+      : problem(503, 'run_interrupted', 'The request was interrupted and goes on by itself', goesOn)
   }
   if (settled.kind === 'suspended') {
     const { inlineWaitMs = 10_000 } = checkpoints.options
@@ -265,21 +285,26 @@ function requestIdOf(c: Context): string | undefined {
   return typeof given === 'string' && requestIdForm.test(given) ? given : undefined
 }
 
-function isUnavailable(error: unknown): boolean {
-  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
-  return code === 'storage_failed' || code === 'storage_full' || code === 'write_queue_full' || code === 'closed'
-}
+const notApplied: ReadonlySet<unknown> = new Set([
+  'storage_failed',
+  'storage_full',
+  'write_queue_full',
+  'closed',
+  'unavailable',
+])
 
-function problem(
-  status: number,
-  code: string,
-  title: string,
-  headers: Readonly<Record<string, string>> = {},
-): Response {
-  return new Response(JSON.stringify({ type: `urn:gw:problem:${code}`, title, status, code }), {
-    status,
-    headers: { 'content-type': 'application/problem+json', ...headers },
-  })
+/** What to say when a request could not be recorded, or it is not known whether it was. Anything else is a bug and thrown. */
+function storeProblem(id: string, error: unknown): Response {
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  if (notApplied.has(code))
+    return problem(503, 'storage_unavailable', 'The request could not be recorded; nothing ran', { 'retry-after': '1' })
+  if (code === 'unknown')
+    return problem(503, 'outcome_unknown', 'It is not known whether the request was recorded; if it was, it will run', {
+      'retry-after': '1',
+      'gw-run': id,
+      location: `/requests/${id}`,
+    })
+  throw error
 }
 
 function check(options: DurableOptions): void {
@@ -288,6 +313,22 @@ function check(options: DurableOptions): void {
   const { operation, maxBodyBytes } = options
   if (typeof operation !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(operation))
     throw invalid('operation', '1 to 200 visible ASCII characters', operation)
+  const { retentionMs, frequency, strategy } = options
+  if (retentionMs !== undefined && !(Number.isFinite(retentionMs) && retentionMs > 0))
+    throw invalid('retentionMs', 'a finite number above 0', retentionMs)
+  if (strategy !== undefined && !Object.hasOwn(strategies, strategy))
+    throw invalid('strategy', 'financial, analytics or reporting', strategy)
+  const everySteps = typeof frequency === 'object' ? frequency.everySteps : 1
+  if (
+    !(
+      frequency === undefined ||
+      typeof frequency === 'object' ||
+      frequency === 'every-step' ||
+      frequency === 'stage-boundaries'
+    ) ||
+    !(Number.isInteger(everySteps) && everySteps > 0)
+  )
+    throw invalid('frequency', '`every-step`, `stage-boundaries` or `{ everySteps: n }`', JSON.stringify(frequency))
   if (maxBodyBytes !== undefined && !(Number.isInteger(maxBodyBytes) && maxBodyBytes > 0))
     throw invalid('maxBodyBytes', 'a whole number above 0', maxBodyBytes)
 }

@@ -17,8 +17,11 @@ export class Replay {
 
   constructor(steps: readonly StepRecord[], settleMs: number) {
     this.#settleMs = settleMs
-    for (const step of steps)
-      (step.state === 'kept' ? this.#kept : this.#markers).set(keyOf(step.name, step.occurrence), step)
+    for (const step of steps) {
+      const key = keyOf(step.name, step.occurrence)
+      if (step.state === 'kept') this.#kept.set(key, step)
+      else if (step.state === 'started') this.#markers.set(key, step)
+    }
   }
 
   /** The number of this use of the name, from 1. Must be called in the order of the handler's calls. */
@@ -50,6 +53,11 @@ export class Replay {
       })
       this.#arm()
     })
+  }
+
+  /** Whether the result of this use of the name is kept and was not asked for yet. */
+  isKept(name: string, occurrence: number): boolean {
+    return this.#kept.size > 0 && this.#kept.has(keyOf(name, occurrence))
   }
 
   /** The first kept step that the handler has not asked for, for a handler that has returned. */

@@ -1,6 +1,6 @@
 import { type Context, type Handler, Hono } from 'hono'
 import { decode } from './codec.ts'
-import type { Answer, Resumer } from './manager.ts'
+import type { Answer, Resumer } from './operation.ts'
 import type { Run } from './run.ts'
 
 /** The middlewares that `durable()` made, and the operation of each. */

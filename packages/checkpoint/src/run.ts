@@ -1,54 +1,16 @@
 import { decode, encode } from './codec.ts'
 import { CheckpointError } from './errors.ts'
 import { DivergenceError, keyOf, Replay } from './replay.ts'
-import type { RunRecord, StepRecord } from './run-record.ts'
+import { type Frequency, pendingStepsOf } from './retention.ts'
+import { type RunRecord, type StepRecord, type StepState, textOf } from './run-record.ts'
+import { patchOf, type RunUpdate } from './run-update.ts'
 import { sha256Hex } from './sha256.ts'
-import type { CheckpointStore, Held, RunPatch, Statement } from './store.ts'
-import { refusalOf } from './unit.ts'
-
-/** What a step's function gets. */
-export interface StepContext {
-  /** How often this step was tried in this life of the run, from 1. */
-  readonly attempt: number
-  /** Aborts on cancel, on a lost lease and after `timeoutMs`. */
-  readonly signal: AbortSignal
-  readonly fence: number
-  /** The same at every repeat of this step, also after a crash: for a provider to know a retry by. 64 hex characters. */
-  readonly idempotencyKey: string
-}
-
-/** How a failed step is tried again within the handler. */
-export interface StepRetry {
-  /** 3 */
-  readonly maxAttempts?: number
-  /** 100 ms */
-  readonly initialMs?: number
-  /** 2 */
-  readonly factor?: number
-  /** 30 s */
-  readonly maxMs?: number
-  /** The part of each wait that is random: 0.2. */
-  readonly jitterRatio?: number
-  /** Which errors are tried again: all, unless given. */
-  readonly retryable?: (error: unknown) => boolean
-}
-
-/** What {@link StepOptions.onCrash} answers when asked whether an effect happened. */
-export type Verification<Value> = { readonly done: true; readonly value: Value } | { readonly done: false }
-
-/** How one step runs. */
-export interface StepOptions<Value> {
-  readonly retry?: StepRetry
-  /** After this the step's signal aborts and the step fails with `step_timeout`. */
-  readonly timeoutMs?: number
-  /** Takes the effect back when the run fails or is cancelled; last kept, first compensated. */
-  readonly compensate?: (value: Value) => unknown
-  /**
-   * For work that must not run twice: its start is made durable first. A step that was under way at a crash is `rerun`
-   * (the default, without a marker), the run is `park`ed for a person, or a function is asked whether the effect happened.
-   */
-  readonly onCrash?: 'rerun' | 'park' | (() => Verification<Value> | Promise<Verification<Value>>)
-}
+import { type AttemptPorts, attempt, type StepContext, type StepOptions, type Verification } from './step.ts'
+import type { CheckpointStore, Held, Kept, Statement } from './store.ts'
+import { refusalOf, type Unit } from './unit.ts'
+import type { Compensation, UnwindPlan } from './unwinding.ts'
+import { fetchOnce, type KeptResponse } from './upstream.ts'
+import { type Wait, Waits } from './waits.ts'
 
 /** What a run needs of its manager. */
 export interface RunPorts {
@@ -56,7 +18,16 @@ export interface RunPorts {
   readonly settleMs: number
   readonly now: () => number
   readonly random: () => number
+  readonly translateError: ((error: unknown) => unknown) | undefined
   readonly failpoint: ((name: 'step.before' | 'step.after', run: Run) => void) | undefined
+  /** Something that people watch has changed. */
+  readonly changed: (id: string) => void
+}
+
+/** How the driver of a run hears of it. */
+export interface RunListener {
+  stopped(reason: Error): void
+  idle(wait: Wait): void
 }
 
 /** Statements, or a function that is called only when the step is not kept yet. */
@@ -64,10 +35,10 @@ export type Statements =
   | readonly Statement[]
   | ((context: StepContext) => readonly Statement[] | Promise<readonly Statement[]>)
 
-interface Compensation {
-  readonly key: string
-  readonly undo: () => unknown
-}
+/** Failures of the user's own statements; the run goes on. */
+const ordinary: ReadonlySet<unknown> = new Set(['constraint', 'procedure_failed'])
+/** Why nothing more may be kept. Any other stop still lets a step that has happened be remembered. */
+const final: ReadonlySet<unknown> = new Set(['lease_lost', 'storage_unknown', 'stopping'])
 
 /** One durable request, as its handler sees it in `c.var.run`. */
 export class Run {
@@ -75,6 +46,7 @@ export class Run {
   readonly requestId: string | undefined
   readonly operation: string
   readonly principal: string | undefined
+  readonly subject: string | undefined
   readonly fence: number
   /** How often the handler has been entered: retries and recoveries both count, from 1. */
   readonly attempt: number
@@ -82,23 +54,34 @@ export class Run {
   readonly #held: Held
   readonly #seed: string
   readonly #replay: Replay
-  readonly #compensations: Compensation[] = []
+  readonly #waits = new Waits()
+  readonly #maxPending: number
+  readonly #undone = new Set<string>()
+  #compensations: Compensation[] = []
+  #pending: StepRecord[] = []
+  readonly #keptOrder = new Map<string, number>()
+  #order = 0
   #controller: AbortController | undefined
   #stop: Error | undefined
-  #data: unknown
+  #plan: UnwindPlan | undefined
+  #planKept = false
+  #attemptPorts: AttemptPorts | undefined
+  #listener: RunListener | undefined
 
-  constructor(record: RunRecord, steps: readonly StepRecord[], ports: RunPorts) {
+  constructor(record: RunRecord, steps: readonly StepRecord[], ports: RunPorts, frequency: Frequency = 'every-step') {
     this.id = record.id
     this.requestId = record.requestId
     this.operation = record.operation
     this.principal = record.principal
+    this.subject = record.subject
     this.fence = record.fence
     this.attempt = record.attempt + record.recoveries
     this.#ports = ports
     this.#held = { id: record.id, fence: record.fence }
     this.#seed = record.idempotencySeed ?? record.id
     this.#replay = new Replay(steps, ports.settleMs)
-    this.#data = record.data === undefined ? undefined : decode(record.data)
+    this.#maxPending = pendingStepsOf(frequency)
+    if (steps.length > 0) this.#recall(steps)
   }
 
   /** Aborts when the run is cancelled or this process has lost it. */
@@ -119,148 +102,306 @@ export class Run {
   stop(reason: Error): void {
     if (this.#stop !== undefined) return
     this.#stop = reason
+    this.#waits.stop()
     this.#controller?.abort(reason)
+    this.#listener?.stopped(reason)
   }
 
   /** The first kept step that the handler never asked for. */
   get unrequested(): string | undefined {
-    return this.#replay.unrequested
+    return this.#plan === undefined ? this.#replay.unrequested : undefined
   }
 
   /**
-   * Runs `work` once and keeps its result, or gives back what was kept. The result is durable before this resolves.
-   * Steps are told apart by name and by how often the name was used before, so that `Promise.all` replays right.
+   * Runs `work` once and keeps its result, or gives back what was kept. The result is durable before this resolves (see
+   * {@link Frequency}). Steps are told apart by name and by how often the name was used before, so that `Promise.all` replays right.
    */
   async step<Value>(
     name: string,
     work: (context: StepContext) => Value | Promise<Value>,
     options: StepOptions<Value> = {},
   ): Promise<Value> {
-    const { key, occurrence, kept, marker } = await this.#enter(name)
-    let value: Value
-    if (kept !== undefined) value = decode(kept.value!) as Value
-    else {
+    const occurrence = this.#begin(name)
+    try {
+      const found = this.#find(name, occurrence)
+      const { kept, marker } = found === undefined ? fresh : await found
+      if (kept !== undefined) {
+        const value = decode(textOf(kept)) as Value
+        this.#compensable(name, occurrence, value, options)
+        return value
+      }
+      const key = keyOf(name, occurrence)
       const startedAt = this.#ports.now()
-      const verified = marker === undefined ? undefined : await this.#afterCrash(key, options)
+      const { onCrash = 'rerun', compensate, retry, timeoutMs } = options
+      const verified = marker === undefined ? undefined : await this.#afterCrash(key, onCrash)
+      let value: Value
       if (verified?.done) value = verified.value
       else {
-        const { onCrash = 'rerun' } = options
-        if (onCrash !== 'rerun')
-          await this.#keep({
-            name,
-            occurrence,
-            state: 'started',
-            value: undefined,
-            attempt: 1,
-            startedAt,
-            keptAt: startedAt,
-          })
-        value = await this.#attempt(key, work, options)
+        if (onCrash !== 'rerun' && marker === undefined)
+          await this.#keep(recordOf(name, occurrence, 'started', undefined, startedAt, startedAt), true)
+        value = await attempt(this.#attempts, key, work, retry, timeoutMs)
       }
-      await this.#keep({
-        name,
-        occurrence,
-        state: 'kept',
-        value: encode(value),
-        attempt: 1,
-        startedAt,
-        keptAt: this.#ports.now(),
-      })
+      await this.#keep(
+        recordOf(name, occurrence, 'kept', encode(value), startedAt, this.#ports.now()),
+        onCrash !== 'rerun' || compensate !== undefined,
+      )
+      this.#compensable(name, occurrence, value, options)
+      return value
+    } finally {
+      this.#waits.end()
     }
-    const { compensate } = options
-    if (compensate !== undefined) this.#compensations.push({ key, undo: () => compensate(value) })
-    return value
   }
 
   /**
-   * Runs the user's SQL and keeps the step in **one** transaction: exactly once. Resolves to the rows that each statement
-   * changed. Tables that begin with `gw_` are the gateway's own and refused.
+   * Runs the user's SQL and keeps the step in **one** transaction: exactly once. On SQLite it takes statements, or a function that
+   * gives them, and resolves to the rows that each changed. Tables that begin with `gw_` are the gateway's own and refused.
    */
-  async transaction(name: string, statements: Statements): Promise<number[]> {
-    if (!this.#ports.store.transactional) {
-      throw new CheckpointError(
-        'not_transactional',
-        `Expected a transactional store for \`transaction(${name})\`; this one keeps runs only`,
-      )
-    }
-    const { key, occurrence, kept } = await this.#enter(name)
-    if (kept !== undefined) return decode(kept.value!) as number[]
-    const startedAt = this.#ports.now()
-    const list = typeof statements === 'function' ? await this.#attempt(key, statements, {}) : statements
-    for (const [sql] of list) {
-      if (/\bgw_/i.test(sql))
+  transaction(name: string, statements: Statements): Promise<number[]>
+  /** On PostgreSQL it takes a function, which gets the transaction; what it resolves to is kept. */
+  transaction<Transaction, Value>(
+    name: string,
+    work: (transaction: Transaction, context: StepContext) => Promise<Value>,
+  ): Promise<Value>
+  async transaction(
+    name: string,
+    work: Statements | ((transaction: never, context: StepContext) => Promise<unknown>),
+  ): Promise<unknown> {
+    const occurrence = this.#begin(name)
+    try {
+      const { store } = this.#ports
+      const key = keyOf(name, occurrence)
+      if (!store.transactional || (store.transact !== undefined && typeof work !== 'function'))
         throw new CheckpointError(
-          'internal_table',
-          `\`${key}\` names a table that begins with gw_, which is the gateway's own`,
+          'not_transactional',
+          store.transactional
+            ? `Expected a function for \`transaction(${name})\`: this store gives it the transaction`
+            : `Expected a transactional store for \`transaction(${name})\`; this one keeps runs only`,
         )
+      const { kept } = (await this.#find(name, occurrence)) ?? fresh
+      if (kept !== undefined) return decode(textOf(kept))
+      await this.#flush()
+      const startedAt = this.#ports.now()
+      if (store.transact !== undefined)
+        return await this.#transact(name, occurrence, work as (transaction: unknown, context: StepContext) => unknown)
+      const statements = work as Statements
+      const list =
+        typeof statements === 'function'
+          ? await attempt(this.#attempts, key, statements, undefined, undefined)
+          : statements
+      for (const [sql] of list) {
+        if (/\bgw_/i.test(sql))
+          throw new CheckpointError(
+            'internal_table',
+            `\`${key}\` names a table that begins with gw_, which is the gateway's own`,
+          )
+      }
+      const step = recordOf(name, occurrence, 'kept', '[]', startedAt, this.#ports.now())
+      return (await this.#commitSteps([step], list)).changed
+    } finally {
+      this.#waits.end()
     }
-    return (await this.#keep(
-      { name, occurrence, state: 'kept', value: '[]', attempt: 1, startedAt, keptAt: this.#ports.now() },
-      list,
-    )) as number[]
   }
 
   /** Records where the run is, for people. `progress` is 0 to 1. Other fields are merged into the run's data. */
-  async update(patch: {
-    readonly stage?: string
-    readonly progress?: number
-    readonly [field: string]: unknown
-  }): Promise<void> {
+  async update(patch: RunUpdate): Promise<void> {
+    if (this.#plan !== undefined) return
     this.#check()
-    const unit = this.#ports.store.unit()
-    const { stored, data } = patchOf(patch, this.#data, this.#ports.now())
-    this.#data = data
-    unit.add(this.#ports.store.patch(this.#held, stored))
+    const { store, now } = this.#ports
+    const stored = patchOf(patch, now())
+    const unit = store.unit()
+    this.flushInto(unit)
+    unit.add(store.patch(this.#held, stored))
     await this.#commit(unit)
+    this.#ports.changed(this.id)
   }
 
-  /** A step that sends a request with an `Idempotency-Key` of its own, and keeps status, headers and text of the answer. */
-  async fetch(name: string, url: string | URL, init: RequestInit = {}): Promise<Response> {
-    const { status, headers, body } = await this.step(name, async ({ idempotencyKey, signal }) => {
-      const sent = new Headers(init.headers)
-      if (!sent.has('idempotency-key')) sent.set('idempotency-key', idempotencyKey)
-      const response = await fetch(url, { ...init, headers: sent, signal })
-      return {
-        status: response.status,
-        headers: [...response.headers],
-        body: new Uint8Array(await response.arrayBuffer()),
-      }
-    })
+  /**
+   * A step that sends a request with an `Idempotency-Key` of its own, and keeps status, headers and bytes of the answer. An answer
+   * that says to come back (429, 502, 503, 504) is not kept: it throws `upstream_unavailable`, which is retryable and carries the
+   * answer's `Retry-After`.
+   */
+  async fetch(
+    name: string,
+    url: string | URL,
+    init: RequestInit = {},
+    options: StepOptions<KeptResponse> = {},
+  ): Promise<Response> {
+    const { status, headers, body } = await this.step(name, (context) => fetchOnce(url, init, context), options)
     return new Response(body.length === 0 ? null : body, { status, headers })
   }
 
-  /** Undoes what was kept, last first, each as a step of its own. */
-  async compensate(): Promise<void> {
-    this.#stop = undefined
-    for (const { key, undo } of this.#compensations.reverse()) {
-      await this.step(`compensate ${key}`, async () => {
-        await undo()
-      })
+  /** Goes on after `ms`, also in another process. While nothing else of the run is under way, it holds no process at all. */
+  async sleep(name: string, ms: number): Promise<void> {
+    if (!(Number.isFinite(ms) && ms >= 0))
+      throw new CheckpointError('invalid_option', `Expected \`ms\` to be a finite number from 0, got \`${ms}\``)
+    const occurrence = this.#begin(name)
+    let active = true
+    try {
+      const { now } = this.#ports
+      const { kept } = (await this.#find(name, occurrence)) ?? fresh
+      const wakeAt = kept === undefined ? Math.ceil(now() + ms) : (decode(textOf(kept)) as number)
+      if (kept === undefined) await this.#keep(recordOf(name, occurrence, 'kept', encode(wakeAt), now(), now()), true)
+      if (this.#plan !== undefined || wakeAt <= now()) return
+      active = false
+      await this.#waits.until({ reason: `sleeps in ${keyOf(name, occurrence)}`, wakeAt })
+    } finally {
+      if (active) this.#waits.end()
     }
   }
 
-  /** Resolves what replay knows of the next use of `name`. */
-  async #enter(name: string): Promise<{ key: string; occurrence: number; kept?: StepRecord; marker?: StepRecord }> {
-    this.#check()
-    const occurrence = this.#replay.occurrence(name)
-    const found = this.#replay.find(name, occurrence)
-    const key = keyOf(name, occurrence)
-    if (found === undefined) return { key, occurrence }
+  /**
+   * Waits for the next signal of this name, sent with `POST /requests/{id}/signals/{name}` or `checkpoints.signal`, and resolves to
+   * what it brought; `undefined` after `timeoutMs`. A signal that came before is not lost.
+   */
+  async waitFor<Value = unknown>(
+    name: string,
+    { timeoutMs }: { readonly timeoutMs?: number } = {},
+  ): Promise<Value | undefined> {
+    if (timeoutMs !== undefined && !(Number.isFinite(timeoutMs) && timeoutMs > 0))
+      throw new CheckpointError(
+        'invalid_option',
+        `Expected \`timeoutMs\` to be a finite number above 0, got \`${timeoutMs}\``,
+      )
+    const occurrence = this.#begin(name)
+    let active = true
     try {
-      const replayed = await found
-      if ('kept' in replayed) return { key, occurrence, kept: replayed.kept }
-      return replayed.marker === undefined ? { key, occurrence } : { key, occurrence, marker: replayed.marker }
-    } catch (error) {
+      const { now } = this.#ports
+      const { kept, marker } = (await this.#find(name, occurrence)) ?? fresh
+      if (kept !== undefined) return decode(textOf(kept)) as Value | undefined
+      const wakeAt =
+        marker === undefined
+          ? timeoutMs === undefined
+            ? undefined
+            : Math.ceil(now() + timeoutMs)
+          : (decode(textOf(marker)) as number | undefined)
+      if (marker === undefined)
+        await this.#keep(recordOf(name, occurrence, 'started', encode(wakeAt), now(), now()), true)
+      let value = this.#waits.signal(name, occurrence)
+      if (value === undefined && (wakeAt === undefined || wakeAt > now())) {
+        active = false
+        value = await this.#waits.untilSignal(name, occurrence, { reason: `waits for the signal ${name}`, wakeAt })
+        active = true
+      }
+      await this.#keep(recordOf(name, occurrence, 'kept', value ?? encode(undefined), now(), now()), true)
+      return value === undefined ? undefined : (decode(value) as Value)
+    } finally {
+      if (active) this.#waits.end()
+    }
+  }
+
+  /** Gives the run a signal that was sent to it while it is here. */
+  deliver(signal: StepRecord): void {
+    if (this.#stop === undefined) this.#waits.deliver(signal.name, signal.occurrence, textOf(signal))
+  }
+
+  /** Who hears that the run must not go on here, or does nothing but wait. */
+  listen(listener: RunListener): void {
+    this.#listener = listener
+    this.#waits.onIdle = (wait) => {
+      this.#listener = undefined
+      this.stop(new CheckpointError('run_parked', wait.reason))
+      listener.idle(wait)
+    }
+  }
+
+  get signalsSeen(): number {
+    return this.#waits.signalsSeen
+  }
+
+  /** How the run ends after its effects are taken back, once that is decided. */
+  get plan(): UnwindPlan | undefined {
+    return this.#plan
+  }
+
+  /** Lets the handler only give back what was kept, so that its compensations become known. */
+  rewind(plan: UnwindPlan): void {
+    this.#plan ??= plan
+  }
+
+  /** Takes the kept effects back, last kept first, each once, after the plan is durable. Resolves to the plan that holds. */
+  async unwind(plan: UnwindPlan): Promise<UnwindPlan> {
+    this.#plan ??= plan
+    const decided = this.#plan
+    if (this.#compensations.length === 0) return decided
+    this.#stop = undefined
+    this.#controller = undefined
+    const { now } = this.#ports
+    if (!this.#planKept) {
+      await this.#commitSteps([recordOf('$unwind', 1, 'unwinding', encode(decided), now(), now())])
+      this.#planKept = true
+    }
+    for (const { name, occurrence, undo } of this.#compensations.sort((a, b) => b.order - a.order)) {
+      const key = keyOf(name, occurrence)
+      if (this.#undone.has(key)) continue
+      const startedAt = now()
+      try {
+        await attempt(this.#attempts, key, undo, {}, undefined)
+      } catch (error) {
+        if (this.#stop !== undefined || (error instanceof Error && 'code' in error && error.code === 'parked'))
+          throw error
+        const message = `${key} could not be compensated: ${error instanceof Error ? error.message : String(error)}`
+        throw new CheckpointError('run_parked', message, { cause: error })
+      }
+      await this.#commitSteps([recordOf(name, occurrence, 'undone', encode(null), startedAt, now())])
+      this.#undone.add(key)
+    }
+    return decided
+  }
+
+  /** Adds what is finished and not durable yet to a unit of the run's own. */
+  flushInto(unit: Unit): void {
+    if (this.#pending.length === 0) return
+    const steps = this.#pending
+    this.#pending = []
+    unit.add(this.#ports.store.keep(this.#held, steps), (result) => this.#told(result as Kept))
+  }
+
+  #recall(steps: readonly StepRecord[]): void {
+    for (const step of steps) {
+      this.#order++
+      if (step.state === 'kept') this.#keptOrder.set(keyOf(step.name, step.occurrence), this.#order)
+      else if (step.state === 'signal') this.#waits.deliver(step.name, step.occurrence, textOf(step))
+      else if (step.state === 'undone') this.#undone.add(keyOf(step.name, step.occurrence))
+      else if (step.state === 'unwinding') {
+        this.#plan = decode(textOf(step)) as UnwindPlan
+        this.#planKept = true
+      }
+    }
+  }
+
+  #begin(name: string): number {
+    this.#check()
+    this.#waits.begin()
+    return this.#replay.occurrence(name)
+  }
+
+  /** What replay knows of a use of a name; `undefined` when it is new and may run at once: the common case costs no promise. */
+  #find(name: string, occurrence: number): Found | Promise<Found> | undefined {
+    if (this.#plan !== undefined && !this.#replay.isKept(name, occurrence))
+      throw new CheckpointError('run_unwinding', 'The effects of this run are being taken back')
+    const found = this.#replay.find(name, occurrence)
+    if (found === undefined) return undefined
+    if (!(found instanceof Promise)) return found as Found
+    return found.catch((error: unknown) => {
       if (error instanceof DivergenceError) this.stop(error)
       throw error
-    }
+    }) as Promise<Found>
   }
 
   #check(): void {
     if (this.#stop !== undefined) throw this.#stop
   }
 
-  async #afterCrash<Value>(key: string, { onCrash = 'rerun' }: StepOptions<Value>): Promise<Verification<Value>> {
+  #compensable<Value>(name: string, occurrence: number, value: Value, { compensate }: StepOptions<Value>): void {
+    if (compensate === undefined) return
+    const order = this.#keptOrder.get(keyOf(name, occurrence)) ?? this.#order++
+    this.#compensations.push({ name, occurrence, order, undo: () => compensate(value) })
+  }
+
+  async #afterCrash<Value>(
+    key: string,
+    onCrash: NonNullable<StepOptions<Value>['onCrash']>,
+  ): Promise<Verification<Value>> {
     if (onCrash === 'rerun') return { done: false }
     if (onCrash !== 'park') return onCrash()
     const parked = new CheckpointError(
@@ -271,113 +412,140 @@ export class Run {
     throw parked
   }
 
-  async #attempt<Value>(
-    key: string,
-    work: (context: StepContext) => Value | Promise<Value>,
-    { retry, timeoutMs }: Pick<StepOptions<Value>, 'retry' | 'timeoutMs'>,
-  ): Promise<Value> {
-    const maxAttempts = retry === undefined ? 1 : (retry.maxAttempts ?? 3)
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await this.#once(key, attempt, work, timeoutMs)
-      } catch (error) {
-        this.#check()
-        if (attempt >= maxAttempts || retry?.retryable?.(error) === false) throw error
-        const { initialMs = 100, factor = 2, maxMs = 30_000, jitterRatio = 0.2 } = retry!
-        const waitMs =
-          Math.min(maxMs, initialMs * factor ** (attempt - 1)) * (1 + jitterRatio * (this.#ports.random() - 0.5))
-        await new Promise((resolve) => setTimeout(resolve, waitMs))
-        this.#check()
-      }
-    }
+  get #attempts(): AttemptPorts {
+    this.#attemptPorts ??= attemptPortsOf(
+      this,
+      this.#ports,
+      () => this.#check(),
+      (key) => sha256Hex(`${this.#seed}\n${key}`),
+    )
+    return this.#attemptPorts
   }
 
-  #once<Value>(
-    key: string,
-    attempt: number,
-    work: (context: StepContext) => Value | Promise<Value>,
-    timeoutMs: number | undefined,
-  ): Value | Promise<Value> {
-    const run = this
-    const timeout = timeoutMs === undefined ? undefined : new AbortController()
-    const context: StepContext = {
-      attempt,
-      fence: this.fence,
-      get signal() {
-        return timeout === undefined ? run.signal : AbortSignal.any([run.signal, timeout.signal])
-      },
-      get idempotencyKey() {
-        return sha256Hex(`${run.#seed}\n${key}`)
-      },
-    }
-    if (timeout === undefined) return work(context)
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        const error = new CheckpointError('step_timeout', `${key} took longer than ${timeoutMs} ms`)
-        timeout.abort(error)
-        reject(error)
-      }, timeoutMs)
-      Promise.resolve()
-        .then(() => work(context))
-        .then(resolve, reject)
-        .finally(() => clearTimeout(timer))
-    })
-  }
-
-  async #keep(step: StepRecord, statements?: readonly Statement[]): Promise<unknown> {
-    this.#check()
+  async #transact(
+    name: string,
+    occurrence: number,
+    work: (transaction: unknown, context: StepContext) => unknown,
+  ): Promise<unknown> {
+    const { store, now } = this.#ports
+    const key = keyOf(name, occurrence)
+    const startedAt = now()
     this.#ports.failpoint?.('step.before', this)
-    const unit = this.#ports.store.unit()
-    let result: unknown
-    unit.add(this.#ports.store.keep(this.#held, step, statements), (changed) => {
-      result = changed
+    let value: unknown
+    let failed: { readonly error: unknown } | undefined
+    try {
+      const kept = await store.transact!(this.#held, async (transaction) => {
+        failed = undefined
+        try {
+          value = await attempt(this.#attempts, key, (context) => work(transaction, context), undefined, undefined)
+        } catch (error) {
+          failed = { error }
+          throw error
+        }
+        return recordOf(name, occurrence, 'kept', encode(value), startedAt, now())
+      })
+      this.#told(kept)
+    } catch (error) {
+      if (failed !== undefined && error === failed.error) throw error
+      throw this.#lost(error)
+    }
+    this.#ports.failpoint?.('step.after', this)
+    this.#ports.changed(this.id)
+    return value
+  }
+
+  /** Keeps a step, at once or together with the next ones. */
+  async #keep(step: StepRecord, now: boolean): Promise<void> {
+    this.#pending.push(step)
+    if (now || this.#pending.length >= this.#maxPending) await this.#flush()
+    else this.#check()
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#pending.length === 0) return
+    const steps = this.#pending
+    this.#pending = []
+    await this.#commitSteps(steps)
+  }
+
+  async #commitSteps(steps: readonly StepRecord[], statements?: readonly Statement[]): Promise<Kept> {
+    if (this.#stop instanceof CheckpointError && final.has(this.#stop.code)) throw this.#stop
+    const { store, failpoint, changed } = this.#ports
+    failpoint?.('step.before', this)
+    const unit = store.unit()
+    let kept: Kept | undefined
+    unit.add(store.keep(this.#held, steps, statements), (result) => {
+      kept = result as Kept
     })
     await this.#commit(unit)
-    this.#ports.failpoint?.('step.after', this)
-    return result
+    failpoint?.('step.after', this)
+    changed(this.id)
+    this.#told(kept!)
+    return kept!
   }
 
-  async #commit(unit: ReturnType<CheckpointStore['unit']>): Promise<void> {
+  #told({ cancelRequested }: Kept): void {
+    if (cancelRequested && this.#plan === undefined)
+      this.stop(new CheckpointError('run_cancelled', 'The request was cancelled'))
+  }
+
+  async #commit(unit: Unit): Promise<void> {
     try {
       await unit.commit()
     } catch (error) {
-      if (refusalOf(error) === undefined) throw error
-      const lost = new CheckpointError(
-        'lease_lost',
-        `Run ${this.id} goes on elsewhere; this process may not write to it`,
-        { cause: error },
-      )
-      this.stop(lost)
-      throw lost
+      throw this.#lost(error)
     }
+  }
+
+  /** What a failed write means for the run: it is another's, its fate is not known, or only this statement was wrong. */
+  #lost(error: unknown): unknown {
+    const refusal = refusalOf(error)
+    if (refusal === undefined && error instanceof Error && 'code' in error && ordinary.has(error.code)) return error
+    const lost =
+      refusal === undefined
+        ? new CheckpointError('storage_unknown', `It is not known whether a write of run ${this.id} was kept`, {
+            cause: error,
+          })
+        : new CheckpointError('lease_lost', `Run ${this.id} goes on elsewhere; this process may not write to it`, {
+            cause: error,
+          })
+    this.stop(lost)
+    return lost
   }
 }
 
-/** Splits what `update` was given into the columns and the data it is merged into. */
-export function patchOf(
-  {
-    stage,
-    progress,
-    ...fields
-  }: { readonly stage?: string; readonly progress?: number; readonly [field: string]: unknown },
-  before: unknown,
-  updatedAt: number,
-): { readonly stored: RunPatch; readonly data: unknown } {
-  if (progress !== undefined && !(progress >= 0 && progress <= 1)) {
-    throw new CheckpointError(
-      'invalid_progress',
-      `Expected \`progress\` to be a number from 0 to 1, got \`${progress}\``,
-    )
-  }
-  const merged = Object.keys(fields).length > 0
-  const data = merged ? { ...(before as object | undefined), ...fields } : before
+function attemptPortsOf(
+  run: Run,
+  { random, translateError }: RunPorts,
+  check: () => void,
+  idempotencyKeyOf: (key: string) => string,
+): AttemptPorts {
   return {
-    data,
-    stored: {
-      updatedAt,
-      ...(stage === undefined ? {} : { stage }),
-      ...(progress === undefined ? {} : { progress }),
-      ...(merged ? { data: encode(data) } : {}),
+    random,
+    translateError,
+    fence: run.fence,
+    check,
+    idempotencyKeyOf,
+    get signal() {
+      return run.signal
     },
   }
+}
+
+interface Found {
+  readonly kept?: StepRecord
+  readonly marker?: StepRecord | undefined
+}
+
+const fresh: Found = {}
+
+function recordOf(
+  name: string,
+  occurrence: number,
+  state: StepState,
+  value: string | undefined,
+  startedAt: number,
+  keptAt: number,
+): StepRecord {
+  return { name, occurrence, state, value, attempt: 1, startedAt, keptAt }
 }

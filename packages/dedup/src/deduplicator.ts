@@ -1,26 +1,15 @@
+import { AnswerCache, type CompletedRecord } from './answer-cache.ts'
+import { Claim, Flight, type PendingClaim } from './claim.ts'
 import { type DedupCrypto, hexOf, lengthPrefixed, webCrypto } from './crypto.ts'
-import { DedupError } from './errors.ts'
-import { replayable } from './replay.ts'
-import type { DedupStore, KeyLink, KeyRecord, NewClaim, StoredResponse } from './store.ts'
-import { refusalOf, type Unit } from './unit.ts'
-
-/** How keys are kept. Periods are in milliseconds. */
-export interface RequestDeduplicatorOptions {
-  readonly store: DedupStore
-  /** How long an answer is replayed, counted from completion: 60 minutes. */
-  readonly windowMs?: number
-  /** How long an owner may be silent before its claim lapses: 30 s. It is renewed every third of it. */
-  readonly leaseMs?: number
-  /** What storage keys are made with; made and kept by the store unless given. */
-  readonly secret?: Uint8Array
-  readonly crypto?: DedupCrypto
-  readonly now?: () => number
-  /** Observes; what it throws changes nothing. */
-  readonly onTransition?: (transition: {
-    readonly type: `dedup.${'claimed' | 'replayed' | 'conflict' | 'mismatch' | 'released' | 'completed' | 'takeover'}`
-    readonly key: string
-  }) => void
-}
+import { checkOptions, type RequestDeduplicatorOptions, type TransitionName } from './deduplicator-options.ts'
+import { codeOf, DedupError } from './errors.ts'
+import { Heartbeats } from './heartbeat.ts'
+import { type JournalEntry, LateSettlements, memoryJournal } from './journal.ts'
+import { isNoStore, storedOf, withoutUnreplayable } from './replay.ts'
+import { type Seal, sealWith } from './seal.ts'
+import type { ClaimAnswer, DedupStore, KeyLink, KeyRecord, Settlement, StoredResponse } from './store.ts'
+import type { Unit, Write } from './unit.ts'
+import { type WaitEnd, Waiters } from './waiters.ts'
 
 /** Whose key it is. Keys of other scopes never meet. */
 export interface KeyScope {
@@ -31,20 +20,18 @@ export interface KeyScope {
   readonly path?: string
 }
 
-/** A claim that is ready to be committed, in a unit of its own or in another's. */
-export interface PendingClaim extends KeyLink {
-  /** Whether it has been committed. */
-  readonly committed: boolean
-  /** Whether whoever took it into a unit settles it. */
-  readonly joined: boolean
-}
-
 /** What a key's record says to a request that brings the key. */
 export type Decision =
-  | { readonly kind: 'free'; readonly claim: PendingClaim }
-  | { readonly kind: 'completed'; readonly record: KeyRecord & { readonly response: StoredResponse } }
+  /** The claim was made. */
+  | { readonly kind: 'claimed'; readonly claim: Claim }
+  /** The key is free; the claim is ready for a unit. */
+  | { readonly kind: 'free'; readonly claim: Claim }
+  | { readonly kind: 'completed'; readonly record: CompletedRecord }
   | { readonly kind: 'in_flight'; readonly record: KeyRecord }
-  | { readonly kind: 'lapsed'; readonly record: KeyRecord; takeOver(): PendingClaim }
+  /** The owner's lease is over and it gave no answer. */
+  | { readonly kind: 'lapsed'; readonly record: KeyRecord }
+  /** There is a record, and it cannot be read. */
+  | { readonly kind: 'corrupt'; readonly record: KeyRecord }
   | { readonly kind: 'mismatch'; readonly record: KeyRecord }
 
 /** What a request is known by. */
@@ -56,213 +43,565 @@ export interface RequestIdentity {
   readonly leaseMs?: number
 }
 
-class Claim implements PendingClaim {
-  readonly key: string
-  readonly token: number
-  readonly wanted: NewClaim
-  committed = false
-  joined = false
-  constructor(wanted: NewClaim) {
-    this.key = wanted.key
-    this.token = wanted.token
-    this.wanted = wanted
-  }
-}
+/** What became of an answer: kept, come too late, or given without being kept yet. */
+export type Kept = 'stored' | 'superseded' | 'unstored'
 
-const known: ReadonlySet<string> = new Set(['store', 'windowMs', 'leaseMs', 'secret', 'crypto', 'now', 'onTransition'])
+const principalsRemembered = 1_000
+/** A call that failed sooner than this is worth another at once. */
+const soonMs = 500
 
 /** Remembers which keys are in flight and what was answered to them. */
 export class RequestDeduplicator {
-  readonly store: DedupStore
+  readonly keyStore: DedupStore
   readonly windowMs: number
   readonly leaseMs: number
   readonly crypto: DedupCrypto
   readonly #options: RequestDeduplicatorOptions
   readonly #now: () => number
+  readonly #monotonic: () => number
+  readonly #cache: AnswerCache | undefined
+  readonly #flights = new Map<string, Flight>()
+  readonly #principals = new Map<string, string>()
+  readonly #heartbeats: Heartbeats
+  readonly #waiters: Waiters
+  readonly #late: LateSettlements
   #secret: Uint8Array | undefined
+  #seal: Seal | undefined
   #started: Promise<void> | undefined
+  #ready = false
   #sweeper: ReturnType<typeof setInterval> | undefined
+  #unwatch: (() => Promise<void>) | undefined
+  #tokenPrefix = ''
   #lastToken = 0
 
   constructor(options: RequestDeduplicatorOptions) {
-    for (const name of Object.keys(options))
-      if (!known.has(name)) throw new DedupError('invalid_option', `Unknown option \`${name}\``)
-    const { store, windowMs = 3_600_000, leaseMs = 30_000, crypto = webCrypto, now = () => Date.now() } = options
-    for (const [name, value] of Object.entries({ windowMs, leaseMs })) {
-      if (!(Number.isFinite(value) && value > 0))
-        throw new DedupError('invalid_option', `Expected \`${name}\` to be a finite number above 0, got \`${value}\``)
-    }
+    checkOptions(options)
+    const { store, windowMs = 3_600_000, leaseMs = 30_000, crypto = webCrypto, cache = {} } = options
+    const { now = () => Date.now(), monotonic = () => performance.now(), random = () => Math.random() } = options
+    const { journal = memoryJournal(), maxWaitersPerKey = 100 } = options
     this.#options = options
-    this.store = store
+    this.keyStore = store
     this.windowMs = windowMs
     this.leaseMs = leaseMs
     this.crypto = crypto
     this.#now = now
+    this.#monotonic = monotonic
+    if (cache !== false) {
+      const { maxEntries = 10_000, maxBytes = 33_554_432, maxAgeMs = 10_000 } = cache
+      const ageMs = store.shared ? maxAgeMs : Number.POSITIVE_INFINITY
+      this.#cache = new AnswerCache(maxEntries, maxBytes, ageMs, monotonic)
+    }
+    this.#heartbeats = new Heartbeats(monotonic)
+    this.#waiters = new Waiters({
+      isUnderWay: (key, token) => this.#isUnderWay(key, token),
+      maxPerKey: maxWaitersPerKey,
+      random,
+    })
+    this.#late = new LateSettlements(
+      journal,
+      now,
+      (entry) => this.#settleLate(entry),
+      (entry, how) => this.#settledLate(entry, how),
+    )
   }
 
-  /** Opens the store, and sweeps what is over once a minute. Called by the first use as well. */
+  /** Opens the store, and sweeps what is over once a minute. Called by the first use as well; a failure may be tried again. */
   start(): Promise<void> {
-    this.#started ??= (async () => {
-      await this.store.open()
-      this.#secret = await this.store.secret(this.#options.secret)
-      this.#sweeper = setInterval(() => void this.store.sweep(1_000).catch(() => {}), 60_000)
-    })().catch((error: unknown) => {
+    this.#started ??= this.#start().catch((error: unknown) => {
       this.#started = undefined
       throw error
     })
     return this.#started
   }
 
+  async #start(): Promise<void> {
+    await this.keyStore.open()
+    const secret = await this.keyStore.secret(this.#options.secret)
+    this.#secret = secret
+    const { encryption } = this.#options
+    if (encryption !== false) {
+      const keys = encryption ?? {
+        current: 'secret',
+        keys: { secret: await this.crypto.hmacSha256(secret, lengthPrefixed(['answers'])) },
+      }
+      this.#seal = sealWith(this.crypto, keys)
+    }
+    this.#tokenPrefix = hexOf(crypto.getRandomValues(new Uint8Array(12)))
+    this.#unwatch = await this.keyStore.watch?.({
+      settled: (key) => this.#waiters.notify(key),
+      erased: (principalHash) => this.#cache?.deletePrincipal(principalHash),
+      evicted: (key) => {
+        this.#cache?.delete(key)
+        this.tell('evicted_early', key)
+      },
+    })
+    await this.#late.resume()
+    this.#sweeper = setInterval(() => void this.keyStore.sweep(1_000).catch(() => {}), 60_000)
+    letExit(this.#sweeper)
+    this.#ready = true
+  }
+
+  /** Whether it has started. */
+  get ready(): boolean {
+    return this.#ready
+  }
+
+  /** Ends timers and subscriptions. What is under way can still be settled. */
   async stop(): Promise<void> {
     await this.#started?.catch(() => {})
     clearInterval(this.#sweeper)
+    this.#heartbeats.stop()
+    this.#late.stop()
+    this.#waiters.stop()
+    await this.#unwatch?.().catch(() => {})
+    this.#unwatch = undefined
+  }
+
+  /** The monotonic clock that periods are measured on. */
+  monotonic(): number {
+    return this.#monotonic()
+  }
+
+  /** Claims that this process holds. */
+  get held(): number {
+    return this.#heartbeats.size
   }
 
   /** The name under which a key is stored: an HMAC over the whole scope, each part with its length. */
-  async storageKey({ tenant = '', principal, method = '', path = '' }: KeyScope, key: string): Promise<string> {
-    await this.start()
-    return hexOf(await this.crypto.hmacSha256(this.#secret!, lengthPrefixed([tenant, principal, method, path, key])))
+  storageKey(scope: KeyScope, key: string): string | Promise<string> {
+    if (!this.#ready) return this.start().then(() => this.storageKey(scope, key))
+    const { tenant = '', principal, method = '', path = '' } = scope
+    return this.digest(lengthPrefixed([tenant, principal, method, path, key]))
   }
 
-  /** An HMAC under the same secret, for what must not be guessed from the store. */
-  async digest(...chunks: readonly Uint8Array[]): Promise<string> {
-    await this.start()
-    return hexOf(await this.crypto.hmacSha256(this.#secret!, ...chunks))
+  /** An HMAC under the secret, for what must not be guessed from the store. */
+  digest(...chunks: readonly Uint8Array[]): string | Promise<string> {
+    if (!this.#ready) return this.start().then(() => this.digest(...chunks))
+    const hmac = this.crypto.hmacSha256(this.#secret!, ...chunks)
+    return hmac instanceof Promise ? hmac.then(hexOf) : hexOf(hmac)
+  }
+
+  /** What a principal's records are marked with. */
+  principalHash({ tenant = '', principal }: KeyScope): string | Promise<string> {
+    const name = `${tenant.length}:${tenant}${principal}`
+    const remembered = this.#principals.get(name)
+    if (remembered !== undefined) return remembered
+    const remember = (hash: string): string => {
+      if (this.#principals.size >= principalsRemembered) this.#principals.clear()
+      this.#principals.set(name, hash)
+      return hash
+    }
+    const hash = this.digest(lengthPrefixed(['principal', tenant, principal]))
+    return typeof hash === 'string' ? remember(hash) : hash.then(remember)
+  }
+
+  /** The answer to a request, if it is held in front of the store. */
+  cached(identity: RequestIdentity): Decision | undefined {
+    const record = this.#cache?.get(identity.key)
+    return record === undefined ? undefined : this.#judge(identity, record)
   }
 
   /** Reads a key's record and says what it means for this request. Nothing is written. */
   async decide(identity: RequestIdentity): Promise<Decision> {
     await this.start()
-    const record = await this.store.get(identity.key)
-    if (record === undefined || (record.state === 'completed' && record.windowRemainingMs <= 0)) {
-      return { kind: 'free', claim: this.#newClaim(identity, record, undefined) }
-    }
-    if (record.fingerprint !== identity.fingerprint || record.principalHash !== identity.principalHash) {
-      this.#tell('dedup.mismatch', identity.key)
-      return { kind: 'mismatch', record }
-    }
-    if (record.response !== undefined) return { kind: 'completed', record: { ...record, response: record.response } }
-    if (record.leaseRemainingMs > 0 && record.link === undefined) return { kind: 'in_flight', record }
-    const takeOver = () => this.#newClaim(identity, record, record.token)
-    return record.link === undefined ? { kind: 'lapsed', record, takeOver } : { kind: 'in_flight', record }
+    const cached = this.cached(identity)
+    if (cached !== undefined) return cached
+    const asOf = this.#monotonic()
+    const record = await this.keyStore.get(identity.key)
+    if (record === undefined) return { kind: 'free', claim: this.newClaim(identity, undefined) }
+    return this.#judgeStored(identity, record, asOf)
   }
 
-  /** A claim that takes over a record whose run turned out never to have been accepted. */
-  replace(identity: RequestIdentity, record: KeyRecord): PendingClaim {
-    return this.#newClaim(identity, record, record.token)
-  }
-
-  /** Commits a claim by itself; `false` when somebody else was first. */
-  async claim(claim: PendingClaim): Promise<boolean> {
-    const unit = this.store.unit()
-    this.#add(unit, claim as Claim, undefined)
+  /**
+   * Claims a key, or says why it is not to be had, in one round trip at most. `replaces` names a record that may be taken over
+   * once its lease has lapsed.
+   */
+  async acquire(identity: RequestIdentity, replaces?: KeyRecord): Promise<Decision> {
+    if (!this.#ready) await this.start()
+    for (;;) {
+      const cached = this.cached(identity)
+      if (cached !== undefined) return cached
+      const flight = this.#flights.get(identity.key)
+      if (flight === undefined) break
+      if (flight.held) {
+        if (replaces === undefined || flight.claim.token !== replaces.token)
+          return this.#judge(identity, this.#recordOf(flight.claim))
+        break
+      }
+      await flight.known()
+    }
+    const claim = this.newClaim(identity, replaces)
+    const flight = new Flight(claim)
+    this.#flights.set(identity.key, flight)
     try {
-      await unit.commit()
-      return true
-    } catch (error) {
-      if (refusalOf(error) === undefined) throw error
-      return false
+      const asOf = this.#monotonic()
+      const answer = await this.#tryClaim(claim)
+      if (answer.kind === 'held') return await this.#judgeStored(identity, answer.record, asOf)
+      this.#hold(claim, answer.fence, asOf)
+      flight.held = true
+      this.tell(replaces === undefined ? 'claimed' : 'takeover', claim.key, claim.fence)
+      return { kind: 'claimed', claim }
+    } finally {
+      if (!flight.held && this.#flights.get(identity.key) === flight) this.#flights.delete(identity.key)
+      flight.tell()
     }
   }
 
-  /** Adds a claim to a unit of the same database, which is refused when somebody else was first. The unit's owner settles it. */
+  /** A claim that is not made yet. */
+  newClaim(
+    { key, fingerprint, principalHash, windowMs = this.windowMs, leaseMs = this.leaseMs }: RequestIdentity,
+    replaces: KeyRecord | undefined,
+  ): Claim {
+    const token = `${this.#tokenPrefix}${(++this.#lastToken).toString(36)}`
+    const wanted = { key, token, fingerprint, principalHash, windowMs, leaseMs, link: undefined }
+    return new Claim({ ...wanted, replaces: replaces?.token })
+  }
+
+  /**
+   * Adds a claim to a unit of the same database, which is refused when somebody else was first. From then on the unit's owner
+   * settles it.
+   */
   claimIn(unit: Unit, claim: PendingClaim, { link }: { readonly link: string }): void {
     const own = claim as Claim
-    own.joined = true
-    this.#add(unit, own, link)
+    own.settled = true
+    unit.add(this.keyStore.claim({ ...own.wanted, link }), (fence) => {
+      own.committed = true
+      own.fence = fence as number
+      this.tell(own.wanted.replaces === undefined ? 'claimed' : 'takeover', own.key, own.fence)
+    })
   }
 
-  /** Settles a key in a unit of the same database. A stale link changes nothing. */
-  completeIn(unit: Unit, link: KeyLink, response: StoredResponse): void {
-    unit.add(this.store.complete(link, { ...response, headers: response.headers.filter(([name]) => replayable(name)) }))
+  /** Hands a claim over to a run whose records lie elsewhere; the run settles it by its link. */
+  async handOver(claim: PendingClaim, { link }: { readonly link: string }): Promise<Settlement> {
+    const own = claim as Claim
+    own.settled = true
+    return this.#change(this.keyStore.attach(linkOf(own), link))
   }
 
-  /** Settles a key. Resolves to `false` when the claim is no longer its own, or was settled before. */
-  async complete(link: KeyLink, response: StoredResponse): Promise<boolean> {
-    const unit = this.store.unit()
-    let settled = false
-    unit.add(
-      this.store.complete(link, { ...response, headers: response.headers.filter(([name]) => replayable(name)) }),
-      (result) => {
-        settled = result as boolean
-      },
-    )
-    await unit.commit()
-    if (settled) this.#tell('dedup.completed', link.key)
-    return settled
+  /**
+   * Settles a key in a unit of the same database. A stale link changes nothing. Needs synchronous `crypto` unless answers are not
+   * sealed.
+   */
+  completeIn(
+    unit: Unit,
+    link: KeyLink,
+    response: StoredResponse,
+    { windowMs }: { readonly windowMs?: number } = {},
+  ): void {
+    const sealed = this.#sealed(link.key, response)
+    if (sealed instanceof Promise) {
+      sealed.catch(() => {})
+      throw new DedupError('invalid_option', 'Expected `crypto` to be synchronous, as `nodeCrypto` is, for completeIn')
+    }
+    unit.add(this.keyStore.complete(linkOf(link), sealed, windowMs), (result) => {
+      if (result === 'ok') this.tell('completed', link.key)
+      this.#waiters.notify(link.key)
+    })
+  }
+
+  /** Adds the answer of a held claim to a unit of somebody's own, who commits it: with other rows in one transaction, say. */
+  async answerIn(unit: Unit, claim: Claim, response: Response | StoredResponse): Promise<void> {
+    const stored = response instanceof Response ? await storedOf(response) : response
+    const sealed = await this.#sealed(claim.key, stored)
+    unit.add(this.keyStore.complete(linkOf(claim), sealed, undefined), (settlement) => {
+      if (settlement === 'stale') claim.lose()
+      this.tell(settlement === 'ok' ? 'completed' : 'superseded', claim.key, claim.fence)
+    })
+    claim.answered = true
+  }
+
+  /** Settles a key. Resolves to `stale` when the claim is no longer its own. Rejects when the store cannot say. */
+  async complete(
+    link: KeyLink,
+    response: StoredResponse,
+    { windowMs }: { readonly windowMs?: number } = {},
+  ): Promise<Settlement> {
+    await this.start()
+    const sealed = await this.#sealed(link.key, response)
+    const settlement = await this.#change(this.keyStore.complete(linkOf(link), sealed, windowMs))
+    if (settlement === 'ok') this.tell('completed', link.key)
+    this.#waiters.notify(link.key)
+    return settlement
+  }
+
+  /**
+   * Settles a held claim with the answer its handler gave. Where the store cannot take it, the claim stays held and the answer is
+   * offered again until its window is over: it is never dropped for a second execution.
+   */
+  async settle(claim: Claim, response: StoredResponse): Promise<Kept> {
+    const { key } = claim
+    const asOf = this.#monotonic()
+    const sealed = await this.#sealed(key, response)
+    try {
+      const settlement = await this.#change(this.keyStore.complete(linkOf(claim), sealed, undefined))
+      this.#letGo(claim)
+      if (settlement === 'stale') {
+        claim.lose()
+        this.tell('superseded', key, claim.fence)
+        return 'superseded'
+      }
+      this.#remember(claim, this.#replayable(response), asOf)
+      this.tell('completed', key, claim.fence)
+      this.#waiters.notify(key)
+      return 'stored'
+    } catch {
+      const { windowMs } = claim.wanted
+      await this.#late.add({ link: linkOf(claim), response: sealed, windowMs, until: this.#now() + windowMs })
+      this.tell('unstored', key, claim.fence)
+      return 'unstored'
+    }
+  }
+
+  /** Settles a lapsed claim with what was found out about it, and gives the answer to pass on. */
+  async settleFor(record: KeyRecord, response: Response): Promise<Response> {
+    const stored = await storedOf(response.clone())
+    if ((await this.complete(record, stored)) === 'ok') this.tell('takeover', record.key, record.fence)
+    return response
   }
 
   /** Frees a key that is not completed, if the claim still is its own. */
-  async release(link: KeyLink): Promise<boolean> {
-    const released = await this.#change(this.store.release(link))
-    if (released) this.#tell('dedup.released', link.key)
-    return released
+  async release(link: KeyLink): Promise<Settlement> {
+    await this.start()
+    const settlement = await this.#change(this.keyStore.release(linkOf(link)))
+    if (settlement === 'ok') this.tell('released', link.key)
+    this.#waiters.notify(link.key)
+    return settlement
   }
 
-  /** Renews a claim's lease; `false` when it is no longer its own. */
-  extend(link: KeyLink): Promise<boolean> {
-    return this.#change(this.store.extend(link, this.leaseMs))
+  /** Frees a held claim under which nothing happened; a store that is down is told when it is back. */
+  async letGo(claim: Claim): Promise<void> {
+    this.#letGo(claim)
+    try {
+      await this.release(claim)
+    } catch {
+      const { windowMs } = claim.wanted
+      await this.#late.add({ link: linkOf(claim), windowMs, until: this.#now() + windowMs })
+    }
+  }
+
+  /** Leaves a held claim to itself: its outcome is not known, or somebody else settles it. */
+  abandon(claim: Claim): void {
+    this.#letGo(claim)
+  }
+
+  /** Renews a claim's lease. */
+  extend(link: KeyLink, leaseMs: number = this.leaseMs): Promise<Settlement> {
+    return this.#change(this.keyStore.extend(linkOf(link), leaseMs))
+  }
+
+  /** Resolves when the claim behind a record is no longer under way. */
+  wait(record: KeyRecord, waitMs: number, signal?: AbortSignal): Promise<WaitEnd> {
+    return this.#waiters.wait(record.key, record.token, waitMs, signal)
   }
 
   /** The answer that is kept for a key, by hand. */
   async get(scope: KeyScope, key: string): Promise<StoredResponse | undefined> {
-    const record = await this.store.get(await this.storageKey(scope, key))
-    return record !== undefined && record.windowRemainingMs > 0 ? record.response : undefined
+    const storageKey = await this.storageKey(scope, key)
+    const record = await this.keyStore.get(storageKey)
+    return record?.response === undefined
+      ? undefined
+      : this.#seal === undefined
+        ? record.response
+        : this.#seal.open(storageKey, record.response)
   }
 
-  /** Keeps an answer for a key, by hand, unless the key is in use. */
-  async keep(
+  /**
+   * Keeps an answer for a key, by hand, unless the key is in use: then it resolves to `false`. Any request that brings the key in
+   * this scope is answered with it.
+   */
+  async store(
     scope: KeyScope,
     key: string,
-    response: StoredResponse,
+    response: Response | StoredResponse,
     { windowMs = this.windowMs }: { readonly windowMs?: number } = {},
   ): Promise<boolean> {
-    const storageKey = await this.storageKey(scope, key)
-    const decision = await this.decide({ key: storageKey, fingerprint: '', principalHash: '', windowMs })
-    if (decision.kind !== 'free' || !(await this.claim(decision.claim))) return false
-    return this.complete(decision.claim, response)
+    const [storageKey, principalHash, kept] = await Promise.all([
+      this.storageKey(scope, key),
+      this.principalHash(scope),
+      response instanceof Response ? storedOf(response) : response,
+    ])
+    const decision = await this.acquire({ key: storageKey, fingerprint: '', principalHash, windowMs })
+    if (decision.kind !== 'claimed') return false
+    return (await this.settle(decision.claim, kept)) === 'stored'
   }
 
-  #newClaim(
-    { key, fingerprint, principalHash, windowMs = this.windowMs, leaseMs = this.leaseMs }: RequestIdentity,
-    record: KeyRecord | undefined,
-    replaces: number | undefined,
-  ): Claim {
-    this.#lastToken = Math.max(this.#now() * 1_000, this.#lastToken + 1, (record?.token ?? 0) + 1)
-    return new Claim({
-      key,
-      fingerprint,
-      principalHash,
-      windowMs,
-      leaseMs,
-      link: undefined,
-      replaces,
-      token: this.#lastToken,
-    })
+  /** Removes every kept answer of a principal; claims under way stay. Resolves to how many records went. */
+  async erase(scope: KeyScope): Promise<number> {
+    const principalHash = await this.principalHash(scope)
+    this.#cache?.deletePrincipal(principalHash)
+    const erased = await this.keyStore.erase(principalHash)
+    this.#cache?.deletePrincipal(principalHash)
+    this.tell('erased', principalHash)
+    return erased
   }
 
-  #add(unit: Unit, claim: Claim, link: string | undefined): void {
-    unit.add(this.store.claim({ ...claim.wanted, link }), () => {
-      claim.committed = true
-      this.#tell(claim.wanted.replaces === undefined ? 'dedup.claimed' : 'dedup.takeover', claim.key)
-    })
-  }
-
-  async #change(write: Parameters<Unit['add']>[0]): Promise<boolean> {
-    const unit = this.store.unit()
-    let changed = false
-    unit.add(write, (result) => {
-      changed = result as boolean
-    })
-    await unit.commit()
-    return changed
-  }
-
-  #tell(type: Parameters<NonNullable<RequestDeduplicatorOptions['onTransition']>>[0]['type'], key: string): void {
+  /** Tells the observer. */
+  tell(type: TransitionName, key: string, fence?: number): void {
     try {
-      this.#options.onTransition?.({ type, key })
+      this.#options.onTransition?.({ type: `dedup.${type}`, key, ...(fence === undefined ? {} : { fence }) })
     } catch {
       // An observer's failure changes nothing.
     }
   }
+
+  /** A claim whose answer was lost is asked for once more with its own token, which the store knows if it was made. */
+  async #tryClaim(claim: Claim): Promise<ClaimAnswer> {
+    const began = this.#monotonic()
+    try {
+      return await this.keyStore.tryClaim(claim.wanted)
+    } catch (error) {
+      if (codeOf(error) !== 'unknown') throw error
+      try {
+        // A store that let a call wait until its deadline would do so again.
+        if (this.#monotonic() - began < soonMs) return await this.keyStore.tryClaim(claim.wanted)
+      } catch {
+        // The first failure is the one to tell.
+      }
+      // Nothing runs under this claim, whether it was made or not: it is taken back when the store can be reached.
+      const { windowMs } = claim.wanted
+      await this.#late.add({ link: linkOf(claim), windowMs, until: this.#now() + windowMs })
+      throw error
+    }
+  }
+
+  #hold(claim: Claim, fence: number, asOf: number): void {
+    claim.committed = true
+    claim.fence = fence
+    claim.renewedAt = asOf
+    claim.renew = () => {
+      this.extend(claim, claim.leaseMs).then(
+        (settlement) => {
+          if (settlement === 'ok' || !this.#flights.has(claim.key)) return
+          claim.lose()
+          this.#letGo(claim)
+        },
+        () => {},
+      )
+    }
+    this.#heartbeats.add(claim)
+  }
+
+  #letGo(claim: Claim): void {
+    this.#heartbeats.delete(claim)
+    if (this.#flights.get(claim.key)?.claim === claim) this.#flights.delete(claim.key)
+  }
+
+  #recordOf({ wanted, fence, renewedAt }: Claim): KeyRecord {
+    const { key, token, fingerprint, principalHash, windowMs, leaseMs } = wanted
+    return {
+      key,
+      token,
+      fence,
+      state: 'in_flight',
+      fingerprint,
+      principalHash,
+      link: undefined,
+      response: undefined,
+      leaseRemainingMs: Math.max(1, renewedAt + leaseMs - this.#monotonic()),
+      windowRemainingMs: windowMs,
+    }
+  }
+
+  async #judgeStored(identity: RequestIdentity, record: KeyRecord, asOf: number): Promise<Decision> {
+    if (record.state !== 'completed' || record.response === undefined) return this.#judge(identity, record)
+    let opened: CompletedRecord
+    try {
+      const response = this.#seal === undefined ? record.response : await this.#seal.open(record.key, record.response)
+      opened = { ...record, response }
+    } catch {
+      return this.#judge(identity, { ...record, state: 'corrupt', response: undefined })
+    }
+    this.#cache?.put(opened, asOf)
+    return this.#judge(identity, opened)
+  }
+
+  /** The principal is compared again although it is part of the key: a body goes to nobody else, whatever went wrong before. */
+  #judge(identity: RequestIdentity, record: KeyRecord): Decision {
+    const another = record.fingerprint !== '' && record.fingerprint !== identity.fingerprint
+    if (another || record.principalHash !== identity.principalHash) {
+      this.tell('mismatch', record.key)
+      return { kind: 'mismatch', record }
+    }
+    if (record.response !== undefined) return { kind: 'completed', record: record as CompletedRecord }
+    if (record.state !== 'in_flight') {
+      this.tell('corrupt', record.key)
+      return { kind: 'corrupt', record }
+    }
+    if (record.leaseRemainingMs > 0 || record.link !== undefined) return { kind: 'in_flight', record }
+    return { kind: 'lapsed', record }
+  }
+
+  async #isUnderWay(key: string, token: string): Promise<boolean> {
+    if (this.#flights.get(key)?.claim.token === token) return true
+    const asOf = this.#monotonic()
+    const record = await this.keyStore.get(key, { awaited: true })
+    if (record === undefined || record.token !== token || record.state === 'corrupt') return false
+    if (record.response === undefined) return record.leaseRemainingMs > 0
+    // Everyone who is woken finds the answer here.
+    const { fingerprint, principalHash } = record
+    await this.#judgeStored({ key, fingerprint, principalHash }, record, asOf)
+    return false
+  }
+
+  #remember({ wanted, fence }: Claim, response: StoredResponse, asOf: number): void {
+    const { key, token, fingerprint, principalHash, windowMs } = wanted
+    const record: CompletedRecord = {
+      key,
+      token,
+      fence,
+      state: 'completed',
+      fingerprint,
+      principalHash,
+      link: undefined,
+      response,
+      leaseRemainingMs: 0,
+      windowRemainingMs: windowMs,
+    }
+    this.#cache?.put(record, asOf)
+  }
+
+  /** What of an answer is kept: no field that belongs to one exchange, and no readable body that said it must not be stored. */
+  #replayable(response: StoredResponse): StoredResponse {
+    const kept = withoutUnreplayable(response)
+    return this.#options.encryption === false && isNoStore(kept) ? { ...kept, body: undefined } : kept
+  }
+
+  #sealed(key: string, response: StoredResponse): StoredResponse | Promise<StoredResponse> {
+    const kept = this.#replayable(response)
+    return this.#seal === undefined ? kept : this.#seal.seal(key, kept)
+  }
+
+  #settleLate({ link, response, windowMs }: JournalEntry): Promise<Settlement> {
+    return this.#change(
+      response === undefined ? this.keyStore.release(link) : this.keyStore.complete(link, response, windowMs),
+    )
+  }
+
+  #settledLate({ link, response }: JournalEntry, how: Settlement | 'given_up'): void {
+    const flight = this.#flights.get(link.key)
+    if (flight?.claim.token === link.token) this.#letGo(flight.claim)
+    if (response !== undefined && how !== 'given_up') this.tell(how === 'ok' ? 'stored_late' : 'superseded', link.key)
+    this.#waiters.notify(link.key)
+  }
+
+  async #change(write: Write): Promise<Settlement> {
+    const unit = this.keyStore.unit()
+    let settlement: Settlement = 'stale'
+    unit.add(write, (result) => {
+      settlement = result as Settlement
+    })
+    await unit.commit()
+    return settlement
+  }
+}
+
+/** A claim as stores take it: plain, whatever else it carries here. */
+function linkOf({ key, token }: KeyLink): KeyLink {
+  return { key, token }
+}
+
+/** Timers that only tidy up do not keep a process alive. */
+function letExit(timer: unknown): void {
+  if (typeof timer === 'object' && timer !== null && 'unref' in timer && typeof timer.unref === 'function')
+    timer.unref()
 }

@@ -1,6 +1,8 @@
 /** A key that was read, or why it could not be. */
 export type ParsedKey = { readonly key: string } | { readonly invalid: string }
 
+/** Parameters of an SF Item (RFC 9651 §3.1.2), which say nothing about the key. */
+const parameters = /^(?:;[ ]*[a-z*][a-z0-9_.*-]*(?:=(?:"(?:[^"\\]|\\["\\])*"|[^",;\s]+))?[ ]*)+$/
 const alphabet = /^[\x21-\x7e]{1,255}$/
 
 /**
@@ -27,9 +29,7 @@ function parseString(text: string): ParsedKey {
     } else if (character === '"') {
       const rest = text.slice(i + 1).trim()
       if (rest.startsWith(',')) return { invalid: 'there is more than one key' }
-      return rest === '' || /^(;[ ]*[a-z*][a-z0-9_.*-]*(=[^,;\s]+)?[ ]*)+$/.test(rest)
-        ? checked(key)
-        : { invalid: 'something follows the quoted string' }
+      return rest === '' || parameters.test(rest) ? checked(key) : { invalid: 'something follows the quoted string' }
     } else key += character
   }
   return { invalid: 'the quoted string does not end' }

@@ -1,20 +1,37 @@
+export type { CompletedRecord } from './answer-cache.ts'
+export type { Claim, PendingClaim } from './claim.ts'
 export { type DedupCrypto, webCrypto } from './crypto.ts'
 export {
   type Decision,
+  type Kept,
   type KeyScope,
-  type PendingClaim,
   RequestDeduplicator,
-  type RequestDeduplicatorOptions,
   type RequestIdentity,
 } from './deduplicator.ts'
+export type {
+  AnswerCacheOptions,
+  DedupTransition,
+  RequestDeduplicatorOptions,
+  TransitionName,
+} from './deduplicator-options.ts'
 export { DedupError, type DedupErrorCode } from './errors.ts'
-export {
-  type DedupEnv,
-  type DedupOptions,
-  dedup,
-  type Idempotency,
-  type LinkedRun,
-  type LinkedRuns,
-} from './middleware.ts'
-export type { DedupStore, KeyLink, KeyRecord, NewClaim, StoredResponse } from './store.ts'
+export type { BodyComparison } from './fingerprint.ts'
+export type { DedupEnv, Idempotency } from './idempotency.ts'
+export { type CompletionJournal, type JournalEntry, memoryJournal } from './journal.ts'
+export { dedup } from './middleware.ts'
+export type { DedupOptions, LinkedRun, LinkedRuns, UnknownPolicy } from './options.ts'
+export type { RecordPolicy, ServerErrorPolicy } from './policy.ts'
+export type { DedupProblem, DedupProblemCode, DedupProblemResponse, DedupProblemStatus } from './problem.ts'
+export type { EncryptionKeys } from './seal.ts'
+export type { SpillStore, SpillWriter } from './spill.ts'
+export type {
+  ClaimAnswer,
+  DedupStore,
+  KeyLink,
+  KeyListener,
+  KeyRecord,
+  NewClaim,
+  Settlement,
+  StoredResponse,
+} from './store.ts'
 export type { Durability, Unit, Write } from './unit.ts'

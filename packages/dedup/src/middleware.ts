@@ -1,350 +1,299 @@
 import type { Context, MiddlewareHandler, Next } from 'hono'
-import { lengthPrefixed } from './crypto.ts'
-import type { PendingClaim, RequestDeduplicator, RequestIdentity } from './deduplicator.ts'
-import { DedupError } from './errors.ts'
-import { canonicalBody, digestFor, mediaTypeOf } from './fingerprint.ts'
+import type { BlankInput } from 'hono/types'
+import type { CompletedRecord } from './answer-cache.ts'
+import type { Claim } from './claim.ts'
+import type { Decision, RequestIdentity } from './deduplicator.ts'
+import { codeOf } from './errors.ts'
+import { execute, mark, replace } from './execute.ts'
+import { type DedupEnv, KeyHold } from './idempotency.ts'
 import { parseKey } from './idempotency-key.ts'
-import { problem } from './problem.ts'
+import { type Identified, identify } from './identity.ts'
+import { type DedupOptions, type Route, routeOf, type UnknownPolicy } from './options.ts'
+import { isUnaccepted } from './policy.ts'
+import { preferredWaitMs } from './prefer.ts'
+import { type DedupProblemCode, type DedupProblemResponse, type ProblemOptions, problem } from './problem.ts'
 import { replayResponse } from './replay.ts'
-import type { KeyRecord, StoredResponse } from './store.ts'
+import { replaySpilled } from './spilled-replay.ts'
+import type { KeyRecord } from './store.ts'
 
-/** The run behind a key, as whoever keeps runs knows it. */
-export interface LinkedRun {
-  readonly runId: string
-  readonly status: string
-  readonly outcome?: StoredResponse
-}
-
-/** How the run behind a key is found and waited for. `undefined` says that no such run was ever accepted: nothing ran. */
-export interface LinkedRuns {
-  lookup(link: string): Promise<LinkedRun | undefined>
-  attach(c: Context, link: string): Promise<Response | undefined>
-}
-
-/** How one route takes keys. */
-export interface DedupOptions {
-  readonly deduplicator: RequestDeduplicator
-  /** A request without a key: `optional` passes (the default), `required` is 400, `fingerprint` is known by its content. */
-  readonly missing?: 'optional' | 'required' | 'fingerprint'
-  /** Who is asking; needed unless `scope` is `global`. */
-  readonly principal?: (c: Context) => string | undefined
-  readonly tenant?: (c: Context) => string | undefined
-  /** Every client shares one space of keys. Must be written out. */
-  readonly scope?: 'global'
-  /** `POST` and `PATCH` */
-  readonly methods?: readonly string[]
-  readonly keySyntax?: 'lenient' | 'strict'
-  /** A claim whose owner died without a word: `reject` with 409 (the default), or `execute` again. */
-  readonly onUnknown?: 'reject' | 'execute'
-  readonly windowMs?: number
-  /** How long a request without a key is known by its content: 10 s. */
-  readonly fingerprintWindowMs?: number
-  readonly leaseMs?: number
-  readonly maxBodyBytes?: number
-  /** The claim is not committed here but by whoever accepts the request, in one unit with what it keeps. */
-  readonly join?: boolean
-  readonly runs?: LinkedRuns
-}
-
-/** What handlers find in `c.var.idempotency`. */
-export interface Idempotency {
-  /** The storage key: an HMAC, never the client's text. */
-  readonly key: string
-  /** Grows with each claim of the key, for downstream writes to refuse an older one. */
-  readonly fence: number
-  readonly claim: PendingClaim
-  /** Says that the effect has happened: an error after this is kept as the answer. */
-  markExecuted(): void
-  /** Says that nothing has happened: an error after this frees the key. */
-  markNotExecuted(): void
-}
-
-/** The variables this middleware sets. */
-export interface DedupEnv {
-  Variables: { idempotency: Idempotency }
-}
-
-const known: ReadonlySet<string> = new Set([
-  'deduplicator',
-  'missing',
-  'principal',
-  'tenant',
-  'scope',
-  'methods',
-  'keySyntax',
-  'onUnknown',
-  'windowMs',
-  'fingerprintWindowMs',
-  'leaseMs',
-  'maxBodyBytes',
-  'join',
-  'runs',
-])
-/** Answers that say "not now": the key stays free for another try. */
-const neverStored: ReadonlySet<number> = new Set([401, 407, 408, 409, 421, 423, 425, 429])
-
-/** Runs a request with an `Idempotency-Key` once and answers every repeat with the first answer. */
-export function dedup(options: DedupOptions): MiddlewareHandler {
-  check(options)
-  const { missing = 'optional', methods = ['POST', 'PATCH'], keySyntax = 'lenient' } = options
-  return async function dedup(c, next) {
+/**
+ * Runs a request with an `Idempotency-Key` once and answers every repeat with the first answer
+ * (draft-ietf-httpapi-idempotency-key-header-07). Stands after your authentication, and before what counts against a rate limit.
+ */
+export function dedup(options: DedupOptions): MiddlewareHandler<DedupEnv, string, BlankInput, DedupProblemResponse> {
+  const route = routeOf(options)
+  const methods: readonly string[] = route.methods
+  const dedup = async (c: Context, next: Next): Promise<Response | undefined> => {
     const field = c.req.header('idempotency-key')
     if (!methods.includes(c.req.method)) {
       await next()
-      if (field !== undefined) c.res.headers.set('idempotency-status', 'ignored')
+      if (field !== undefined) mark(c, 'ignored')
       return
     }
-    if (field === undefined) {
-      if (missing === 'required') {
-        return problem(
-          400,
-          'idempotency_key_missing',
-          'This operation needs an Idempotency-Key',
-          { retryable: false },
-          {
-            link: '<https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>; rel="describedby"',
-          },
-        )
-      }
-      const principal = options.principal?.(c)
-      if (missing === 'optional' || principal === undefined || principal === 'anonymous') return next()
-      return keyed(c, next, options, undefined)
-    }
-    const parsed = parseKey(field, keySyntax)
-    if ('invalid' in parsed)
-      return problem(400, 'idempotency_key_invalid', 'The Idempotency-Key is not valid', {
+    if (field === undefined) return unkeyed(c, next, route)
+    const parsed = parseKey(field, route.keySyntax)
+    if ('invalid' in parsed) {
+      return refuse(c, 'idempotency_key_invalid', 'The Idempotency-Key is not valid', {
         detail: parsed.invalid,
         retryable: false,
       })
-    return keyed(c, next, options, parsed.key)
+    }
+    return keyed(c, next, route, parsed.key)
   }
+  // What it answers by itself is typed; what the handlers after it answer is typed by them.
+  return dedup as MiddlewareHandler<DedupEnv, string, BlankInput, DedupProblemResponse>
 }
 
-/** What becomes of a keyed request; `key` is absent where the content is the key. */
-async function keyed(
-  c: Context,
-  next: Next,
-  options: DedupOptions,
-  key: string | undefined,
-): Promise<Response | undefined> {
-  const declared = Number(c.req.header('content-length') ?? 0)
-  const { maxBodyBytes = 1_048_576, deduplicator } = options
-  const body = declared > maxBodyBytes ? undefined : new Uint8Array(await c.req.arrayBuffer())
-  if (body === undefined || body.length > maxBodyBytes) {
-    return problem(
-      413,
-      'body_too_large',
-      `The body is longer than ${maxBodyBytes} bytes`,
-      { retryable: false },
-      { connection: 'close' },
-    )
+async function unkeyed(c: Context, next: Next, route: Route): Promise<Response | undefined> {
+  if (route.missing === 'required') {
+    return refuse(c, 'idempotency_key_missing', 'This operation needs an Idempotency-Key', {
+      retryable: false,
+      headers: { link: `<${route.documentation}>; rel="describedby"` },
+    })
   }
-  let identity: RequestIdentity
-  let decision: Awaited<ReturnType<RequestDeduplicator['decide']>>
-  try {
-    identity = await identify(c, options, key, body)
-    decision = await deduplicator.decide(identity)
-  } catch (error) {
-    return unavailable(error)
+  if (route.missing === 'fingerprint') {
+    const principal = route.principal?.(c)
+    if (principal !== undefined && principal !== 'anonymous') return keyed(c, next, route, undefined)
   }
-  for (let tries = 0; ; tries++) {
-    let claim: PendingClaim | undefined
-    switch (decision.kind) {
-      case 'mismatch':
-        return reused()
-      case 'completed':
-        return replayResponse(decision.record.response)
-      case 'in_flight': {
-        const held = await answerHeld(c, decision.record, options)
-        if (held !== undefined) return held
-        claim = deduplicator.replace(identity, decision.record)
-        break
-      }
-      case 'lapsed':
-        if (options.onUnknown !== 'execute') {
-          return problem(
-            409,
-            'idempotency_outcome_unknown',
-            'The process that had this request died; whether it ran is not known',
-            {
-              retryable: false,
-              safeToUseNewKey: false,
-            },
-          )
-        }
-        claim = decision.takeOver()
-        break
-      case 'free':
-        claim = decision.claim
-    }
-    try {
-      if (options.join !== true && !(await deduplicator.claim(claim))) {
-        decision = await deduplicator.decide(identity)
-        if (tries < 3) continue
-        return inFlight(1)
-      }
-    } catch (error) {
-      return unavailable(error)
-    }
-    const state = { executed: undefined as boolean | undefined }
-    c.set('idempotency', idempotencyOf(claim, state))
-    if (options.join === true) {
-      await next()
-      if (claim.committed || !refused(c)) return
-      const now = await deduplicator.decide(identity)
-      const answer =
-        now.kind === 'completed'
-          ? replayResponse(now.record.response)
-          : now.kind === 'mismatch'
-            ? reused()
-            : now.kind === 'in_flight'
-              ? ((await answerHeld(c, now.record, options)) ?? inFlight(1))
-              : undefined
-      if (answer !== undefined) {
-        // Hono copies the fields of a response that is there onto the one that replaces it.
-        c.res = undefined
-        c.res = answer
-      }
-      return
-    }
-    return execute(c, next, deduplicator, claim, state, key === undefined)
-  }
-}
-
-/** Whether what follows answered that another request had won. */
-function refused(c: Context): boolean {
-  return c.res.status === 409 && c.res.headers.get('content-type') === 'application/problem+json'
-}
-
-async function execute(
-  c: Context,
-  next: Next,
-  deduplicator: RequestDeduplicator,
-  claim: PendingClaim,
-  state: { readonly executed: boolean | undefined },
-  byFingerprint: boolean,
-): Promise<Response | undefined> {
-  let lost = false
-  const heartbeat = setInterval(() => {
-    deduplicator.extend(claim).then(
-      (mine) => {
-        lost ||= !mine
-      },
-      () => {},
-    )
-  }, deduplicator.leaseMs / 3)
-  try {
-    await next()
-  } finally {
-    clearInterval(heartbeat)
-  }
-  const { status } = c.res
-  const streams = c.res.headers.get('content-type')?.startsWith('text/event-stream') === true
-  const keep =
-    state.executed === true || (state.executed !== false && status < 500 && !neverStored.has(status) && status !== 202)
-  let text = byFingerprint ? 'fingerprint' : 'stored'
-  try {
-    if (streams) text = 'unstored'
-    else if (!keep) {
-      await deduplicator.release(claim)
-      return
-    } else {
-      const stored = await deduplicator.complete(claim, await storedOf(c.res))
-      if (!stored || lost) text = 'superseded'
-    }
-  } catch {
-    text = 'unstored'
-  }
-  c.res.headers.set('idempotency-status', text)
+  await next()
   return
 }
 
-async function storedOf(response: Response): Promise<StoredResponse> {
-  const body = response.body === null ? new Uint8Array() : new Uint8Array(await response.clone().arrayBuffer())
-  return { status: response.status, headers: [...response.headers], body }
+/** What becomes of a keyed request; `key` is absent where the content is the key. */
+async function keyed(c: Context, next: Next, route: Route, key: string | undefined): Promise<Response | undefined> {
+  let identified: Identified
+  try {
+    identified = await identify(c, route, key)
+  } catch (error) {
+    return storeDown(c, next, route, error)
+  }
+  if ('refused' in identified) return unreadable(c, route, identified.refused)
+  const { identity, digest, spilled } = identified
+  if (spilled === undefined) {
+    const cached = route.deduplicator.cached(identity)
+    if (cached?.kind === 'mismatch') return reused(c)
+    if (cached?.kind === 'completed') {
+      const answer = replayResponse(cached.record, c.req.header('accept-encoding'))
+      if (answer !== undefined) {
+        route.deduplicator.tell('replayed', identity.key)
+        return answer
+      }
+    }
+  }
+  try {
+    const decided = await decideOrWait(c, route, identity)
+    if (decided.kind === 'answer') return decided.answer
+    if (decided.kind === 'store_down') return await storeDown(c, next, route, decided.error)
+    const { claim } = decided
+    if (route.join === true) return await joined(c, next, route, identity, new KeyHold(claim, route.deduplicator))
+    await execute(c, next, route, { claim, byFingerprint: key === undefined, digest })
+    return
+  } finally {
+    if (spilled !== undefined) void route.spill?.delete(spilled).catch(() => {})
+  }
 }
 
-/** `undefined` when the run behind the key was never accepted. */
-async function answerHeld(c: Context, record: KeyRecord, { runs }: DedupOptions): Promise<Response | undefined> {
-  if (record.link === undefined || runs === undefined)
-    return inFlight(Math.ceil(Math.max(1, record.leaseRemainingMs / 1_000)))
-  const run = await runs.lookup(record.link)
-  if (run === undefined) return undefined
-  return runs.attach(c, record.link)
+type Decided =
+  | { readonly kind: 'answer'; readonly answer: Response }
+  | { readonly kind: 'store_down'; readonly error: unknown }
+  | { readonly kind: 'claim'; readonly claim: Claim }
+
+/** Claims the key, or finds the answer to give; waits for the owner where the client or the route asks for it. */
+async function decideOrWait(c: Context, route: Route, identity: RequestIdentity): Promise<Decided> {
+  const { deduplicator } = route
+  let replaces: KeyRecord | undefined
+  let waiting: Waiting | undefined
+  for (;;) {
+    let decision: Decision
+    try {
+      decision =
+        route.join === true && replaces === undefined
+          ? await deduplicator.decide(identity)
+          : route.join === true
+            ? { kind: 'free', claim: deduplicator.newClaim(identity, replaces) }
+            : await deduplicator.acquire(identity, replaces)
+    } catch (error) {
+      return { kind: 'store_down', error }
+    }
+    replaces = undefined
+    if (decision.kind === 'claimed' || decision.kind === 'free') return { kind: 'claim', claim: decision.claim }
+    if (decision.kind === 'completed') {
+      const answer = await replayed(c, route, decision.record)
+      if (waiting !== undefined) {
+        deduplicator.tell('waited', identity.key)
+        applied(answer, waiting)
+      }
+      return { kind: 'answer', answer }
+    }
+    if (decision.kind === 'mismatch') return { kind: 'answer', answer: reused(c) }
+    if (decision.kind === 'corrupt')
+      return { kind: 'answer', answer: outcomeUnknown(c, route, decision.record, 'reject') }
+    const { record } = decision
+    if (decision.kind === 'lapsed') {
+      const action = await lapsed(c, route, record)
+      if (action instanceof Response) return { kind: 'answer', answer: action }
+      if (action === undefined) {
+        replaces = record
+        continue
+      }
+      return { kind: 'answer', answer: outcomeUnknown(c, route, record, action) }
+    }
+    if (record.link !== undefined && route.runs !== undefined) {
+      let answer: Response | undefined
+      try {
+        if ((await route.runs.lookup(record.link)) !== undefined) answer = await route.runs.attach(c, record.link)
+      } catch (error) {
+        return { kind: 'store_down', error }
+      }
+      if (answer !== undefined) return { kind: 'answer', answer }
+      // The run was never accepted: nothing ran, and nothing will once the lease is over.
+      if (record.leaseRemainingMs === 0) {
+        replaces = record
+        continue
+      }
+    }
+    waiting ??= waitingOf(c, route)
+    const leftMs = waiting.untilMs - deduplicator.monotonic()
+    const end = leftMs > 0 ? await deduplicator.wait(record, leftMs, c.req.raw.signal) : 'timeout'
+    if (end !== 'changed') return { kind: 'answer', answer: applied(inFlight(c, route, record), waiting) }
+  }
 }
 
-function reused(): Response {
-  return problem(422, 'idempotency_key_reused', 'This key was used with another request', {
+/** How long a request waits, and what it is told of that. */
+interface Waiting {
+  readonly untilMs: number
+  readonly appliedText: string | undefined
+}
+
+function waitingOf(c: Context, route: Route): Waiting {
+  const preferredMs = preferredWaitMs(c.req.header('prefer'))
+  const waitMs = preferredMs === undefined ? route.waitMs : Math.min(preferredMs, route.maxWaitMs)
+  return {
+    untilMs: route.deduplicator.monotonic() + waitMs,
+    appliedText: preferredMs === undefined ? undefined : `wait=${waitMs / 1_000}`,
+  }
+}
+
+function applied(answer: Response, { appliedText }: Waiting): Response {
+  if (appliedText !== undefined) answer.headers.set('preference-applied', appliedText)
+  return answer
+}
+
+/** What follows commits the claim in a unit of its own making; when that was refused, the winner's answer is given. */
+async function joined(
+  c: Context,
+  next: Next,
+  route: Route,
+  identity: RequestIdentity,
+  hold: KeyHold,
+): Promise<Response | undefined> {
+  c.set('idempotency', hold)
+  await next()
+  if (hold.claim.committed || c.res.status !== 409 || !isUnaccepted(await codeOfAnswer(c.res))) return
+  const decided = await decideOrWait(c, route, identity)
+  // Where the winner is gone again there is nothing to attach to: the client is told to come back.
+  replace(c, decided.kind === 'answer' ? decided.answer : inFlight(c, route, undefined))
+  return
+}
+
+async function codeOfAnswer(response: Response): Promise<string | undefined> {
+  if (response.headers.get('content-type') !== 'application/problem+json') return undefined
+  return codeOf(await response.clone().json())
+}
+
+/** `undefined` says that the claim is to be taken over. */
+async function lapsed(
+  c: Context,
+  route: Route,
+  record: KeyRecord,
+): Promise<Response | Exclude<UnknownPolicy, 'execute'> | undefined> {
+  const { deduplicator, reconcile, onUnknown = 'resume' } = route
+  const known = await reconcile?.(record, c)
+  if (known === 'execute') return undefined
+  if (known !== undefined) return deduplicator.settleFor(record, known)
+  const policy = typeof onUnknown === 'function' ? await onUnknown(record, c) : onUnknown
+  return policy === 'execute' ? undefined : policy
+}
+
+async function replayed(c: Context, route: Route, record: CompletedRecord): Promise<Response> {
+  const accepted = c.req.header('accept-encoding')
+  const answer = replayResponse(record, accepted) ?? (await replaySpilled(record, accepted, route.spill))
+  if (answer === undefined) {
+    const location = record.response.headers.find(([name]) => name.toLowerCase() === 'location')?.[1]
+    return refuse(c, 'idempotency_response_unavailable', 'The request was answered, and its answer was not kept', {
+      detail: `It was answered with ${record.response.status}`,
+      retryable: false,
+      safeToUseNewKey: false,
+      ...(location === undefined ? {} : { headers: { location } }),
+    })
+  }
+  route.deduplicator.tell('replayed', record.key)
+  return answer
+}
+
+function inFlight(c: Context, route: Route, record: KeyRecord | undefined): Response {
+  const leaseMs = record?.leaseRemainingMs ?? 0
+  const afterMs = Math.min(leaseMs === 0 ? 1_000 : leaseMs, route.latency.p95() ?? Number.POSITIVE_INFINITY)
+  if (record !== undefined) route.deduplicator.tell('conflict', record.key)
+  return refuse(c, 'idempotency_request_in_flight', 'A request with this key is under way', {
+    retryable: true,
+    safeToUseNewKey: false,
+    headers: { 'retry-after': String(Math.max(1, Math.ceil(afterMs / 1_000))) },
+  })
+}
+
+function outcomeUnknown(c: Context, route: Route, { key, fence }: KeyRecord, policy: UnknownPolicy): Response {
+  route.deduplicator.tell('outcome_unknown', key, fence)
+  const parked = policy === 'park'
+  return refuse(c, 'idempotency_outcome_unknown', 'Whether this request ran is not known', {
+    detail: parked
+      ? 'Its owner ended without an answer; somebody is to decide what it means'
+      : 'Its owner ended without an answer; look whether it happened before you send it under another key',
+    retryable: parked,
+    safeToUseNewKey: false,
+    ...(parked ? { headers: { 'retry-after': '60' } } : {}),
+  })
+}
+
+function reused(c: Context): Response {
+  return refuse(c, 'idempotency_key_reused', 'This key was used with another request', {
     retryable: false,
     safeToUseNewKey: true,
   })
 }
 
-function inFlight(retryAfterSeconds: number): Response {
-  return problem(
-    409,
-    'idempotency_request_in_flight',
-    'A request with this key is under way',
-    { retryable: true, safeToUseNewKey: false },
-    { 'retry-after': String(Math.min(retryAfterSeconds, 30)) },
-  )
-}
-
-function unavailable(error: unknown): Response {
-  if (error instanceof DedupError) throw error
-  return problem(
-    503,
-    'idempotency_store_unavailable',
-    'The key could not be looked up; nothing ran',
-    { retryable: true },
-    { 'retry-after': '1' },
-  )
-}
-
-async function identify(
-  c: Context,
-  options: DedupOptions,
-  key: string | undefined,
-  body: Uint8Array,
-): Promise<RequestIdentity> {
-  const { deduplicator, windowMs, leaseMs, fingerprintWindowMs = 10_000 } = options
-  const principal = options.scope === 'global' ? '' : (options.principal?.(c) ?? 'anonymous')
-  const tenant = options.tenant?.(c) ?? ''
-  const url = new URL(c.req.url)
-  const contentType = c.req.header('content-type')
-  const described = lengthPrefixed([c.req.method, url.pathname, url.search, mediaTypeOf(contentType)])
-  const fingerprint = await deduplicator.digest(described, canonicalBody(body, digestFor(contentType)))
-  const scope = { tenant, principal, method: c.req.method, path: c.req.routePath }
-  return {
-    key: await deduplicator.storageKey(scope, key ?? `fingerprint ${fingerprint}`),
-    fingerprint,
-    principalHash: await deduplicator.digest(lengthPrefixed(['principal', tenant, principal])),
-    ...(key === undefined ? { windowMs: fingerprintWindowMs } : windowMs === undefined ? {} : { windowMs }),
-    ...(leaseMs === undefined ? {} : { leaseMs }),
+function unreadable(c: Context, route: Route, why: Extract<Identified, { refused: string }>['refused']): Response {
+  if (why === 'too_large') {
+    return refuse(c, 'body_too_large', `The body is longer than ${route.maxBodyBytes} bytes`, {
+      retryable: false,
+      headers: { connection: 'close' },
+    })
   }
+  if (why === 'too_deep') {
+    return refuse(c, 'json_too_deep', `The body nests deeper than ${route.maxJsonDepth} levels`, { retryable: false })
+  }
+  return refuse(c, 'content_digest_invalid', 'This operation needs a Content-Digest with sha-256 (RFC 9530)', {
+    retryable: false,
+  })
 }
 
-function idempotencyOf(claim: PendingClaim, state: { executed: boolean | undefined }): Idempotency {
-  return {
-    key: claim.key,
-    fence: claim.token,
-    claim,
-    markExecuted() {
-      state.executed = true
-    },
-    markNotExecuted() {
-      state.executed = false
-    },
+/** Bad options and a secret that is not the stored keys' are not the client's concern: they are thrown. */
+async function storeDown(c: Context, next: Next, route: Route, error: unknown): Promise<Response | undefined> {
+  const code = codeOf(error)
+  if (code === 'invalid_option' || code === 'secret_mismatch' || code === 'store_unsafe') throw error
+  if (route.onStoreError === 'pass' && code !== 'store_full') {
+    route.deduplicator.tell('fail_open', '')
+    await next()
+    mark(c, 'bypassed')
+    return
   }
+  return refuse(c, 'idempotency_store_unavailable', 'The key could not be looked up; nothing ran', {
+    retryable: true,
+    headers: { 'retry-after': '1' },
+  })
 }
 
-function check(options: DedupOptions): void {
-  for (const name of Object.keys(options))
-    if (!known.has(name)) throw new DedupError('invalid_option', `Unknown option \`${name}\``)
-  if (options.principal === undefined && options.scope !== 'global') {
-    throw new DedupError(
-      'invalid_option',
-      "Expected `principal` to be a function, or `scope` to be 'global' written out, got neither",
-    )
-  }
+function refuse(c: Context, code: DedupProblemCode, title: string, options: ProblemOptions): Response {
+  const requestId: unknown = c.get('requestId')
+  return problem(code, title, typeof requestId === 'string' ? { ...options, requestId } : options)
 }

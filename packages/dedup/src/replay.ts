@@ -1,44 +1,157 @@
+import type { CompletedRecord } from './answer-cache.ts'
+import { spillField } from './spill.ts'
 import type { StoredResponse } from './store.ts'
 
-/** Fields that belong to one exchange or one client, never to a stored answer (RFC 9110 §7.6.1 and the like). */
+/**
+ * Fields that belong to one exchange or one client, never to a stored answer: hop-by-hop (RFC 9110 §7.6.1), credentials, dates,
+ * traces, rate limits, and what cross-origin middleware sets anew for each origin.
+ */
 const never: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
   'te',
   'trailer',
   'transfer-encoding',
   'upgrade',
-  'set-cookie',
   'authorization',
   'www-authenticate',
   'content-length',
   'date',
+  'age',
   'server-timing',
   'x-request-id',
+  'request-id',
+  'x-correlation-id',
+  'x-trace-id',
+  'x-amzn-trace-id',
+  'x-cloud-trace-context',
+  'uber-trace-id',
   'traceparent',
   'tracestate',
+  'traceresponse',
+  'baggage',
+  'sentry-trace',
+  'b3',
   'ratelimit',
   'ratelimit-policy',
   'idempotency-status',
   'idempotent-replayed',
+  'preference-applied',
   'gw-durability',
 ])
+const neverPrefixes = ['proxy-', 'ratelimit-', 'x-ratelimit-', 'x-rate-limit-', 'x-b3-', 'access-control-']
+const credential = /cookie|authorization|api-?key|auth-token|access-token|csrf/
 
 /** Whether a field may be stored with an answer. */
-export function replayable(name: string): boolean {
+export function isReplayable(name: string): boolean {
   const lower = name.toLowerCase()
-  return !never.has(lower) && !lower.startsWith('ratelimit-') && !lower.startsWith('x-ratelimit-')
+  return !never.has(lower) && !neverPrefixes.some((prefix) => lower.startsWith(prefix)) && !credential.test(lower)
 }
 
-const nullBody: ReadonlySet<number> = new Set([204, 205, 304])
+/** An answer without the fields that are not replayed, and without those that its `Connection` field names. */
+export function withoutUnreplayable(response: StoredResponse): StoredResponse {
+  const named = response.headers.find(([name]) => name.toLowerCase() === 'connection')?.[1]
+  const hops = named === undefined ? undefined : new Set(named.split(',').map((hop) => hop.trim().toLowerCase()))
+  const headers = response.headers.filter(([name]) => isReplayable(name) && hops?.has(name.toLowerCase()) !== true)
+  return { ...response, headers }
+}
 
-/** The stored answer again, marked as such. */
-export function replayResponse({ status, headers, body }: StoredResponse): Response {
-  const replay = new Headers(headers as [string, string][])
-  replay.set('idempotent-replayed', 'true')
-  replay.set('idempotency-status', 'replayed')
-  return new Response(nullBody.has(status) ? null : (body as Uint8Array<ArrayBuffer>), { status, headers: replay })
+/** Whether an answer said that it must not be stored. */
+export function isNoStore({ headers }: StoredResponse): boolean {
+  return headers.some(([name, value]) => name.toLowerCase() === 'cache-control' && /\bno-store\b/i.test(value))
+}
+
+/** A whole answer, read to its end. */
+export async function storedOf(response: Response): Promise<StoredResponse> {
+  const body = response.body === null ? new Uint8Array() : new Uint8Array(await response.arrayBuffer())
+  return { status: response.status, headers: [...response.headers], body }
+}
+
+/** RFC 9110 §15: answers of these statuses have no body, and `Response` refuses one. */
+export const nullBodyStatuses: ReadonlySet<number> = new Set([101, 204, 205, 304])
+
+/** The fields that say what became of a key, for scripts of other origins to read. */
+export const exposedFields = 'Idempotency-Status, Idempotent-Replayed, Retry-After, Link, Preference-Applied'
+
+/** An answer as it is given again, made once: the server writes a plain record of fields, and a text, in the fewest steps. */
+interface Prepared {
+  readonly headers: Record<string, string> | [string, string][]
+  readonly body: string | Uint8Array<ArrayBuffer>
+  readonly encoding: string | undefined
+}
+
+const prepared = new WeakMap<StoredResponse, Prepared>()
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+const maxTextBytes = 65_536
+
+function prepare(response: StoredResponse): Prepared {
+  const known = prepared.get(response)
+  if (known !== undefined) return known
+  const list = response.headers
+    .filter(([name]) => name !== spillField)
+    .map(([name, value]): [string, string] => [name.toLowerCase(), value])
+  list.push(['idempotent-replayed', 'true'], ['idempotency-status', 'replayed'])
+  list.push(['access-control-expose-headers', exposedFields])
+  const names = new Set(list.map(([name]) => name))
+  const made: Prepared = {
+    headers: names.size === list.length ? Object.fromEntries(list) : list,
+    body: bodyOf(response.body ?? new Uint8Array(), names.has('content-type')),
+    encoding: list.find(([name]) => name === 'content-encoding')?.[1],
+  }
+  prepared.set(response, made)
+  return made
+}
+
+/** Text where the bytes are just that. Without a type of its own a text would be given one. */
+function bodyOf(bytes: Uint8Array, typed: boolean): Prepared['body'] {
+  if (typed && bytes.length > 0 && bytes.length <= maxTextBytes) {
+    try {
+      return decoder.decode(bytes)
+    } catch {
+      // Not UTF-8.
+    }
+  }
+  return bytes as Uint8Array<ArrayBuffer>
+}
+
+/** The stored answer again, marked as such; `undefined` where its body was not retained, or is in a coding the client refuses. */
+export function replayResponse(
+  { response }: CompletedRecord,
+  acceptEncoding: string | undefined,
+): Response | undefined {
+  const { status } = response
+  const { headers, body, encoding } = prepare(response)
+  if (nullBodyStatuses.has(status)) return new Response(null, { status, headers })
+  if (response.body === undefined) return undefined
+  if (encoding === undefined || encoding === 'identity' || accepts(acceptEncoding, encoding))
+    return new Response(body, { status, headers })
+  const decoded = decodedBody(response.body, encoding)
+  if (decoded === undefined) return undefined
+  const plain = new Headers(headers)
+  plain.delete('content-encoding')
+  plain.append('vary', 'Accept-Encoding')
+  return new Response(decoded, { status, headers: plain })
+}
+
+/** Whether a client takes a content coding (RFC 9110 §12.5.3). */
+export function accepts(acceptEncoding: string | undefined, coding: string): boolean {
+  if (acceptEncoding === undefined) return false
+  const wanted = coding.trim().toLowerCase()
+  let any = false
+  for (const part of acceptEncoding.toLowerCase().split(',')) {
+    const [name = '', ...parameters] = part.split(';').map((piece) => piece.trim())
+    const refused = parameters.some((parameter) => /^q=0(\.0*)?$/.test(parameter))
+    if (name === wanted || (name === 'x-gzip' && wanted === 'gzip')) return !refused
+    if (name === '*') any = !refused
+  }
+  return any
+}
+
+function decodedBody(body: Uint8Array, encoding: string): ReadableStream<Uint8Array> | undefined {
+  try {
+    const decoder = new DecompressionStream(encoding.trim().toLowerCase().replace(/^x-/, '') as CompressionFormat)
+    return new Blob([body as Uint8Array<ArrayBuffer>]).stream().pipeThrough(decoder)
+  } catch {
+    return undefined
+  }
 }

@@ -1,11 +1,25 @@
+import type { AppendResult } from './store.ts'
+
 /** What went wrong. Branch on this, never on the class. */
 export type EventErrorCode =
   | 'invalid_option'
   | 'invalid_query'
   | 'invalid_cursor'
   | 'empty_batch'
+  | 'event_too_large'
   | 'version_conflict'
   | 'id_conflict'
+  | 'register_conflict'
+  | 'stopped'
+  | 'not_supported'
+  | 'projection_stopped'
+  | 'projection_failed'
+  | 'consumer_lost'
+  | 'archive_conflict'
+  | 'archive_damaged'
+  | 'subject_erased'
+  | 'invalid_proof'
+  | 'publish_failed'
 
 /** Every error that this package throws. */
 export class EventError extends Error {
@@ -23,4 +37,34 @@ export class EventError extends Error {
     this.code = code
     this.actualVersion = options.actualVersion
   }
+}
+
+/** Throws `invalid_option` for a name that is left over. */
+export function refuseUnknown(unknown: object): void {
+  const [surplus] = Object.keys(unknown)
+  if (surplus !== undefined) throw new EventError('invalid_option', `Unknown option \`${surplus}\``)
+}
+
+/** Throws `invalid_option` unless `value` is a whole number of at least `least`. */
+export function requireWhole(name: string, value: unknown, least = 1): void {
+  if (!Number.isSafeInteger(value) || (value as number) < least)
+    throw new EventError(
+      'invalid_option',
+      `Expected \`${name}\` to be a whole number of at least ${least}, got \`${String(value)}\``,
+    )
+}
+
+/** Why a store refused a unit, or undefined for any other failure. */
+export function refusalOf(error: unknown): Refusal | undefined {
+  if (typeof error !== 'object' || error === null || !('code' in error) || error.code !== 'refused') return undefined
+  const reason = 'reason' in error ? error.reason : undefined
+  return typeof reason === 'object' && reason !== null && 'conflict' in reason ? (reason as Refusal) : undefined
+}
+
+/** What a write of this package's stores refuses with. */
+export interface Refusal {
+  readonly conflict: 'version' | 'id' | 'order' | 'register' | 'base' | 'repetition'
+  readonly actual?: number
+  readonly name?: string
+  readonly places?: readonly AppendResult[]
 }

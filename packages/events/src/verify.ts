@@ -1,102 +1,89 @@
-import { frameOf, genesis, leafPrefix, type StoredEvent } from './event.ts'
-import type { EventLog } from './store.ts'
-
-/** What a damaged log can be found to have. */
-export type ProblemKind =
-  | 'edited'
-  | 'missing'
-  | 'chain_broken'
-  | 'time_decreased'
-  | 'version_gap'
-  | 'truncated'
-  | 'unreadable'
-
-/** One thing that is wrong, and where. */
-export interface Problem {
-  readonly kind: ProblemKind
-  readonly position: string
-  readonly detail: string
-}
+import { fromHex, hexOf } from './bytes.ts'
+import { ChainChecker, type Problem, type Vouched } from './chain-checker.ts'
+import { EventError } from './errors.ts'
+import { genesis } from './event.ts'
+import type { EventStore } from './event-store.ts'
+import { type Head, registerOf } from './store.ts'
 
 /** What a look over the whole log found. */
 export interface Verification {
   readonly ok: boolean
   readonly events: number
   readonly head: { readonly position: string; readonly hash: string }
+  /** The root of the Merkle tree (RFC 6962) over all events; undefined where something is missing. */
+  readonly root: string | undefined
   readonly problems: readonly Problem[]
-  /** A chain alone cannot show that its end was cut off: keep `head` elsewhere and give it as `expectedHead`. */
+  /** The last position that retention took, where what it took is not at hand; `0` for a whole log. */
+  readonly retentionCut: string
+  /** A chain alone cannot show that its end was cut off, or that all of it was made anew: give what was kept elsewhere. */
   readonly truncationChecked: boolean
 }
 
 /** How to verify. */
 export interface VerifyOptions {
-  /** A head that was kept outside the log; a log that has lost it is `truncated`. */
+  /** A head that was kept outside the log. */
   readonly expectedHead?: { readonly position: bigint; readonly hash: string }
+  /** Roots from signed checkpoints that were kept outside the log. */
+  readonly expectedRoots?: readonly { readonly size: bigint; readonly root: Uint8Array }[]
   readonly onProgress?: (progress: { readonly events: number; readonly of: bigint }) => void
 }
 
 const pageSize = 1_000
-const maxProblems = 100
 
-/** Recomputes every hash from the stored bytes, in bounded memory. */
-export async function verifyLog(log: EventLog, { expectedHead, onProgress }: VerifyOptions): Promise<Verification> {
-  const problems: Problem[] = []
-  const report = (kind: ProblemKind, position: bigint, detail: string) => {
-    if (problems.length < maxProblems) problems.push({ kind, position: position.toString(), detail })
-  }
-  const versions = new Map<string, number>()
-  const head = await log.head()
-  let before: Pick<StoredEvent, 'position' | 'hash' | 'time'> = { position: 0n, hash: genesis, time: 0 }
-  let events = 0
-  let expectedSeen = expectedHead === undefined || expectedHead.position === 0n
+/** Recomputes every hash from the stored bytes, in bounded memory, across the tiers. */
+export async function verifyLog(events: EventStore, options: VerifyOptions): Promise<Verification> {
+  const { expectedHead, expectedRoots = [], onProgress } = options
+  const { store } = events
+  if (!store.gapless)
+    throw new EventError('not_supported', 'A log in concurrent mode has no chain that could be verified')
+  const vouched: Vouched[] = expectedRoots.map(({ size, root }) => ({ position: size, root }))
+  if (expectedHead !== undefined && expectedHead.position > 0n)
+    vouched.push({ position: expectedHead.position, hash: fromHex(expectedHead.hash) })
+  const head = await store.head()
+  const start = await startOf(events, head)
+  const checker = new ChainChecker(start.base, start.frontier, vouched)
+  let after = start.base.position
   for (;;) {
-    const page = await log.read({ after: before.position, asOf: head.position, limit: pageSize })
-    for (const event of page) {
-      const { position } = event
-      const follows = position === before.position + 1n
-      if (!follows)
-        report('missing', before.position + 1n, `positions ${before.position + 1n} to ${position - 1n} are gone`)
-      const linked = await hashOf(before.hash, event)
-      if (!equal(linked, event.hash)) {
-        if (follows) report('edited', position, 'the event, or its place in the chain, is not what was hashed')
-        else report('chain_broken', position, 'the event does not follow the one before the gap')
-      }
-      if (event.time < before.time) report('time_decreased', position, 'the time is before that of the event in front')
-      const version = versions.get(event.stream)
-      if (event.version !== (version ?? -1) + 1)
-        report('version_gap', position, `${event.stream} goes from ${version ?? 'nothing'} to ${event.version}`)
-      versions.set(event.stream, event.version)
-      if (expectedHead !== undefined && position === expectedHead.position)
-        expectedSeen = hex(event.hash) === expectedHead.hash
-      before = event
-      events++
-    }
-    onProgress?.({ events, of: head.position })
-    if (page.length < pageSize) break
+    const page = await events.readStored({ after, asOf: head.position, limit: pageSize })
+    for (let i = 0; i < page.length; i++) checker.next(page, i)
+    onProgress?.({ events: checker.events, of: head.position })
+    const last = page.at(-1)
+    if (last === undefined || page.length < pageSize) break
+    after = last.position
   }
-  if (!expectedSeen) report('truncated', expectedHead!.position, 'the head that was kept elsewhere is not in the log')
+  checker.end()
   return {
-    ok: problems.length === 0,
-    events,
-    head: { position: head.position.toString(), hash: hex(head.hash) },
-    problems,
-    truncationChecked: expectedHead !== undefined,
+    ok: checker.problems.length === 0,
+    events: checker.events,
+    head: { position: head.position.toString(), hash: hexOf(head.hash) },
+    root: checker.root && hexOf(checker.root),
+    problems: checker.problems,
+    retentionCut: start.base.position.toString(),
+    truncationChecked: vouched.length > 0,
   }
 }
 
-async function hashOf(before: Uint8Array, event: StoredEvent): Promise<Uint8Array> {
-  const frame = frameOf(event)
-  const bytes = new Uint8Array(leafPrefix.length + before.length + frame.length)
-  bytes.set(leafPrefix)
-  bytes.set(before, leafPrefix.length)
-  bytes.set(frame, leafPrefix.length + before.length)
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+/** Where reading can begin: at the first event where the cold tier has it, else after what retention took. */
+async function startOf(
+  events: EventStore,
+  { position: asOf }: Head,
+): Promise<{ readonly base: Head; readonly frontier: readonly Uint8Array[] | undefined }> {
+  const base = await events.store.base()
+  const whole = { base: { position: 0n, time: 0, hash: genesis }, frontier: [] }
+  if (base.position === 0n) return whole
+  const [first] = await events.readStored({ after: 0n, asOf, limit: 1 })
+  if (first?.position === 1n) return whole
+  return { base, frontier: await frontierOf(events, base.position) }
 }
 
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i])
+/** The tree's right edge at the place where retention cut the log. */
+export async function frontierOf(events: EventStore, position: bigint): Promise<readonly Uint8Array[] | undefined> {
+  if (position === 0n) return []
+  const register = await registerOf(events.store, frontierRegister)
+  if (register === undefined) return undefined
+  const { size, roots } = JSON.parse(register.value) as { readonly size: string; readonly roots: readonly string[] }
+  return size === position.toString() ? roots.map(fromHex) : undefined
 }
 
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
-}
+/** Where the tree's right edge at the base is kept; written in the unit that moves the base. */
+export const frontierRegister = 'log/frontier'

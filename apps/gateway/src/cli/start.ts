@@ -1,9 +1,12 @@
 import pc from 'picocolors'
-import { pino } from 'pino'
+import { gatewayOptionsOf } from '../config/compose.ts'
+import { type ConfigSources, loadConfig } from '../config/load.ts'
+import type { GatewayConfig, GatewayConfigInput } from '../config/schema.ts'
+import { createConfiguredServer } from '../configured-server.ts'
 import { GatewayError } from '../errors.ts'
 import { failpointOf } from '../failpoint.ts'
-import type { Gateway } from '../gateway.ts'
-import { createReferenceServer, parseApiTokens } from '../reference/server.ts'
+import type { Gateway, RunningGateway } from '../gateway.ts'
+import { createReferenceServer } from '../reference/server.ts'
 
 /** Flags of `gw start`; they win over the environment. */
 export interface StartFlags {
@@ -11,42 +14,66 @@ export interface StartFlags {
   readonly port?: string
   readonly adminPort?: string
   readonly dataDir?: string
+  readonly config?: string
 }
 
-/** Runs the reference gateway until SIGTERM or SIGINT. */
+/** Runs the configured gateway, or the reference gateway where there is no configuration file, until SIGTERM or SIGINT. */
 export async function start(flags: StartFlags): Promise<void> {
   const { env } = process
   try {
-    const host = flags.host ?? env['HOST'] ?? '127.0.0.1'
-    const port = portOf('PORT', flags.port ?? env['PORT'] ?? '8000')
-    const dataDir = flags.dataDir ?? env['GW_DATA_DIR'] ?? './data'
-    const tokens = parseApiTokens(env['GW_API_TOKENS'])
+    const sources: ConfigSources = {
+      cwd: process.cwd(),
+      file: flags.config ?? env['GW_CONFIG'],
+      env,
+      flags: configOf(flags),
+    }
+    const loaded = await loadConfig(sources)
+    const { config } = loaded
+    const { host = '127.0.0.1', port = 8000, apiTokens = {} } = config
     const failpoint = failpointOf(env['GW_FAILPOINT'])
-    const secret = env['GW_SECRET']
-    const gateway = await createReferenceServer(
-      {
-        dataDir,
-        logger: pino({ level: env['GW_LOG_LEVEL'] ?? (process.stdout.isTTY ? 'warn' : 'info') }),
-        admin: {
-          host: env['GW_ADMIN_HOST'] ?? '127.0.0.1',
-          port: portOf('GW_ADMIN_PORT', flags.adminPort ?? env['GW_ADMIN_PORT'] ?? '8001'),
-          ...(env['GW_ADMIN_TOKEN'] === undefined ? {} : { token: env['GW_ADMIN_TOKEN'] }),
-        },
-        ...(env['GW_NODE_ID'] === undefined ? {} : { nodeId: env['GW_NODE_ID'] }),
-        ...(secret === undefined ? {} : { secret: new TextEncoder().encode(secret) }),
-        ...(failpoint === undefined ? {} : { failpoint }),
-      },
-      tokens,
+    if (loaded.file === undefined) {
+      const options = { ...gatewayOptionsOf(config), ...(failpoint === undefined ? {} : { failpoint }) }
+      const gateway = await createReferenceServer(options, apiTokens)
+      await serve(gateway, host, port, (running) =>
+        greeting(running, Object.keys(apiTokens).length === 0, curlLines(running.url)),
+      )
+      return
+    }
+    const { gateway, live } = await createConfiguredServer(loaded, sources)
+    process.on('SIGHUP', () => void live.reload())
+    await serve(gateway, host, port, (running) =>
+      greeting(running, false, [`Configuration  ${loaded.file}`, ...(config.routes ?? []).map(routeLine)]),
     )
-    await serve(gateway, host, port, tokens.length === 0)
   } catch (error) {
     console.error(pc.red(error instanceof Error ? error.message : String(error)))
-    const code = error instanceof GatewayError ? error.code : undefined
-    process.exit(code === 'admin_token_missing' || code === 'invalid_option' || code === 'unknown_option' ? 78 : 1)
+    process.exit(error instanceof GatewayError && refused.has(error.code) ? 78 : 1)
   }
 }
 
-async function serve(gateway: Gateway, host: string, port: number, tryingOut: boolean): Promise<void> {
+/** Errors of the configuration, for which starting again is no help. */
+const refused: ReadonlySet<string> = new Set([
+  'admin_token_missing',
+  'invalid_configuration',
+  'invalid_option',
+  'unknown_option',
+])
+
+function configOf({ host, port, adminPort, dataDir }: StartFlags): GatewayConfigInput {
+  const portOf = (text: string) => (/^\d+$/.test(text) ? Number(text) : (text as unknown as number))
+  return {
+    ...(host === undefined ? {} : { host }),
+    ...(port === undefined ? {} : { port: portOf(port) }),
+    ...(adminPort === undefined ? {} : { admin: { port: portOf(adminPort) } }),
+    ...(dataDir === undefined ? {} : { dataDir }),
+  }
+}
+
+async function serve(
+  gateway: Gateway,
+  host: string,
+  port: number,
+  greet: (running: RunningGateway) => string,
+): Promise<void> {
   gateway.engine.onFailed((cause) => {
     console.error(`The storage has failed: ${cause instanceof Error ? cause.message : String(cause)}`)
     process.exit(74)
@@ -69,27 +96,29 @@ async function serve(gateway: Gateway, host: string, port: number, tryingOut: bo
   }
   process.on('SIGTERM', () => stop(undefined))
   process.on('SIGINT', () => stop(0))
-  console.log(greeting(running.url, running.adminUrl, running.adminToken, tryingOut))
+  console.log(greet(running))
 }
 
-function greeting(url: string, adminUrl: string | undefined, token: string | undefined, tryingOut: boolean): string {
-  const json = "-H 'Content-Type: application/json'"
+function greeting({ url, adminUrl, adminToken }: RunningGateway, tryingOut: boolean, more: readonly string[]): string {
   return [
     `${pc.bold('Gateway')}    ${url}`,
-    ...(adminUrl === undefined ? [] : [`${pc.bold('Dashboard')}  ${adminUrl}   (bearer token ${token})`]),
+    ...(adminUrl === undefined ? [] : [`${pc.bold('Dashboard')}  ${adminUrl}   (bearer token ${adminToken})`]),
     ...(tryingOut ? [pc.yellow('No GW_API_TOKENS: everyone is who X-User-ID says. For trying out only.')] : []),
     '',
+    ...more,
+  ].join('\n')
+}
+
+function curlLines(url: string): string[] {
+  const json = "-H 'Content-Type: application/json'"
+  return [
     'Try:',
     `  curl -i ${url}/api/payment -H 'Idempotency-Key: order-1' ${json} -d '{"amount":25,"currency":"EUR","payment_method":"card","customer_id":"ann"}'`,
     `  curl -i ${url}/api/long-running-process -H 'Prefer: respond-async' ${json} -d '{"type":"report","user_id":"ann","items":200,"item_ms":50}'`,
     `  curl '${url}/api/payments?customer_id=ann'`,
-  ].join('\n')
+  ]
 }
 
-function portOf(name: string, text: string): number {
-  const port = Number(text)
-  if (!Number.isInteger(port) || port < 0 || port > 65_535 || text.trim() === '') {
-    throw new GatewayError('invalid_option', `Expected ${name} to be a port from 0 to 65535, got \`${text}\``)
-  }
-  return port
+function routeLine({ path, methods, upstream, durable }: NonNullable<GatewayConfig['routes']>[number]): string {
+  return `  ${(methods ?? ['*']).join(',')} ${path} → ${upstream}${durable === true ? ' (durable)' : ''}`
 }

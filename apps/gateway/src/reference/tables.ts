@@ -1,5 +1,7 @@
 import type { Run } from '@gw/checkpoint'
-import type { EmbeddedEngine, Engine } from '../engine.ts'
+import type { PostgresTransaction } from '@gw/postgres'
+import { type SQL, sql } from 'drizzle-orm'
+import type { EmbeddedEngine, Engine, PostgresEngine } from '../engine.ts'
 import { insertRow } from './procedures.ts'
 
 /** The reference server's own tables, with nothing in them that would hide a second row. Both engines understand this SQL. */
@@ -15,7 +17,7 @@ CREATE INDEX work_run ON work (run);
 CREATE TABLE operations (id TEXT NOT NULL, type TEXT NOT NULL, principal TEXT NOT NULL, performed_at TEXT NOT NULL);
 CREATE INDEX operations_type ON operations (type);
 CREATE TABLE users (user_id TEXT NOT NULL, name TEXT NOT NULL, tier TEXT NOT NULL);
-CREATE UNIQUE INDEX users_id ON users (user_id);`
+CREATE INDEX users_id ON users (user_id);`
 
 /** Each table's columns, in order, and the one that lists are sorted by. */
 const tables = {
@@ -82,7 +84,9 @@ export function selectSql(table: TableName, columns: readonly string[], mark: (n
 
 /** The tables on the gateway's engine. */
 export function referenceTables(engine: Engine): ReferenceTables {
-  return embeddedTables(engine as EmbeddedEngine)
+  return engine.kind === 'postgres'
+    ? postgresTables(engine as PostgresEngine)
+    : embeddedTables(engine as EmbeddedEngine)
 }
 
 function embeddedTables({ database }: EmbeddedEngine): ReferenceTables {
@@ -111,4 +115,45 @@ function embeddedTables({ database }: EmbeddedEngine): ReferenceTables {
       return database.reader.get<{ n: number }>(sql, ...(Object.values(where) as (string | number)[]))!.n
     },
   }
+}
+
+function postgresTables({ database }: PostgresEngine): ReferenceTables {
+  const inserted = <Name extends TableName>(table: Name, row: Row<Name>) =>
+    sql`INSERT INTO ${sql.identifier(table)} (${names(tables[table].columns)}) VALUES (${sql.join(
+      valuesOf(table, row).map((value) => sql`${value}`),
+      sql`, `,
+    )})`
+  const from = (table: TableName, where: Readonly<Record<string, unknown>>) => {
+    const equal = Object.entries(where).map(([column, value]) => sql`${sql.identifier(column)} = ${value}`)
+    return sql`FROM ${sql.identifier(table)}${equal.length === 0 ? sql`` : sql` WHERE ${sql.join(equal, sql` AND `)}`}`
+  }
+  return {
+    migrate: () => database.migrate('reference', [schema]),
+    async insertOnce(run, step, table, row) {
+      await run.transaction(step, async (tx: PostgresTransaction) => {
+        await tx.execute(inserted(table, await row()))
+      })
+    },
+    async insert(table, row) {
+      await database.transaction((tx) => tx.execute(inserted(table, row)))
+    },
+    async select(table, where = {}, { limit = 1_000 } = {}) {
+      const { columns, orderBy } = tables[table]
+      const rows = await database.query<never>(
+        sql`SELECT ${names(columns)} ${from(table, where)} ORDER BY ${sql.identifier(orderBy)} DESC LIMIT ${limit}`,
+      )
+      return rows.reverse()
+    },
+    async count(table, where = {}) {
+      const [row] = await database.query<{ n: number }>(sql`SELECT count(*)::int AS n ${from(table, where)}`)
+      return row!.n
+    },
+  }
+}
+
+function names(columns: readonly string[]): SQL {
+  return sql.join(
+    columns.map((column) => sql.identifier(column)),
+    sql`, `,
+  )
 }

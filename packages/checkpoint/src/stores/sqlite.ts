@@ -1,8 +1,47 @@
 import type { Connection, Database, Procedures, SqlValue } from '@gw/sqlite'
 import { crcOf } from '../crc32.ts'
-import { CheckpointError } from '../errors.ts'
-import type { Outcome, RunInput, RunRecord, RunStatus, StepRecord } from '../run-record.ts'
-import type { CheckpointStore, Held, RunPatch, RunQuery, Statement, Suspension } from '../store.ts'
+import type { RunInput, RunRecord, RunStatus, StepRecord } from '../run-record.ts'
+import type {
+  CheckpointStore,
+  Claim,
+  Claimed,
+  Ending,
+  Held,
+  Kept,
+  Past,
+  Pulse,
+  Requeue,
+  RunPatch,
+  RunQuery,
+  Statement,
+  Suspension,
+} from '../store.ts'
+import {
+  cancelled,
+  claimed,
+  ended,
+  patched,
+  type Refusal,
+  refusalFor,
+  removable,
+  requeued,
+  settledRun,
+  signalled,
+  suspended,
+  type Transition,
+} from '../transitions.ts'
+import {
+  inputOf,
+  inputRow,
+  inputSeq,
+  outcomeOf,
+  outcomeRow,
+  outcomeSeq,
+  type PayloadRow,
+  stepOf,
+  stepRow,
+} from './payload-row.ts'
+import { columns, fromRow, type RunRow, toRow } from './run-row.ts'
 
 /** What a SQLite store is made on. */
 export interface SqliteCheckpointStoreOptions {
@@ -13,47 +52,25 @@ export interface SqliteCheckpointStoreOptions {
 const migrations = [
   `CREATE TABLE gw_run (
     id TEXT PRIMARY KEY, request_id TEXT, operation TEXT NOT NULL, version TEXT NOT NULL, method TEXT NOT NULL, route TEXT NOT NULL,
-    principal TEXT, status TEXT NOT NULL, owner TEXT, fence INTEGER NOT NULL, attempt INTEGER NOT NULL, recoveries INTEGER NOT NULL,
-    stage TEXT, progress REAL, data TEXT, reason TEXT, wake_at INTEGER, cancel_requested INTEGER NOT NULL, links TEXT NOT NULL,
-    idempotency_seed TEXT, settled INTEGER NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, crc INTEGER NOT NULL
+    principal TEXT, subject TEXT, status TEXT NOT NULL, owner TEXT, fence INTEGER NOT NULL, revision INTEGER NOT NULL,
+    attempt INTEGER NOT NULL, recoveries INTEGER NOT NULL, stage TEXT, progress REAL, data TEXT, reason TEXT, wake_at INTEGER,
+    cancel_requested INTEGER NOT NULL, signals INTEGER NOT NULL, links TEXT NOT NULL, idempotency_seed TEXT, settled INTEGER NOT NULL,
+    expires_at INTEGER, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, crc INTEGER NOT NULL
   ) WITHOUT ROWID;
-  CREATE INDEX gw_run_unfinished ON gw_run (id) WHERE status IN ('queued', 'waiting', 'running');
+  CREATE INDEX gw_run_running ON gw_run (owner, id) WHERE status = 'running';
+  CREATE INDEX gw_run_queued ON gw_run (id) WHERE status = 'queued';
+  CREATE INDEX gw_run_waiting ON gw_run (wake_at) WHERE status = 'waiting';
+  CREATE INDEX gw_run_parked ON gw_run (id) WHERE status = 'parked';
   CREATE INDEX gw_run_unsettled ON gw_run (id) WHERE settled = 0 AND status IN ('completed', 'failed', 'cancelled', 'dead');
+  CREATE INDEX gw_run_expires ON gw_run (expires_at) WHERE expires_at IS NOT NULL;
   CREATE INDEX gw_run_operation ON gw_run (operation, id);
   CREATE INDEX gw_run_principal ON gw_run (principal, id);
   CREATE INDEX gw_run_request ON gw_run (request_id) WHERE request_id IS NOT NULL;
   CREATE TABLE gw_run_payload (run TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, head TEXT NOT NULL, body BLOB NOT NULL,
     crc INTEGER NOT NULL, PRIMARY KEY (run, seq)) WITHOUT ROWID;
-  CREATE TABLE gw_run_count (status TEXT PRIMARY KEY, runs INTEGER NOT NULL) WITHOUT ROWID;`,
+  CREATE TABLE gw_run_count (status TEXT PRIMARY KEY, runs INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE gw_run_node (owner TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID;`,
 ]
-
-const columns = [
-  'id',
-  'request_id',
-  'operation',
-  'version',
-  'method',
-  'route',
-  'principal',
-  'status',
-  'owner',
-  'fence',
-  'attempt',
-  'recoveries',
-  'stage',
-  'progress',
-  'data',
-  'reason',
-  'wake_at',
-  'cancel_requested',
-  'links',
-  'idempotency_seed',
-  'settled',
-  'created_at',
-  'updated_at',
-] as const
-
-type Row = Record<(typeof columns)[number], null | number | string> & { readonly crc: number }
 
 const select = `SELECT ${columns.join(', ')}, crc FROM gw_run`
 const insert = `INSERT INTO gw_run VALUES (${columns.map(() => '?').join(', ')}, ?)`
@@ -61,71 +78,8 @@ const replace = `UPDATE gw_run SET ${columns
   .slice(1)
   .map((name) => `${name} = ?`)
   .join(', ')}, crc = ? WHERE id = ?`
-const insertPayload = 'INSERT INTO gw_run_payload VALUES (?, ?, ?, ?, ?, ?)'
-
-/** Payload rows of a run: its input first, its outcome last, its steps between in the order they were kept. */
-const inputSeq = 0
-const outcomeSeq = 9_007_199_254_740_000
-
-function toRow(run: RunRecord): (null | number | string)[] {
-  return [
-    run.id,
-    run.requestId ?? null,
-    run.operation,
-    run.version,
-    run.method,
-    run.route,
-    run.principal ?? null,
-    run.status,
-    run.owner ?? null,
-    run.fence,
-    run.attempt,
-    run.recoveries,
-    run.stage ?? null,
-    run.progress ?? null,
-    run.data ?? null,
-    run.reason ?? null,
-    run.wakeAt ?? null,
-    run.cancelRequested ? 1 : 0,
-    JSON.stringify(run.links),
-    run.idempotencySeed ?? null,
-    run.settled ? 1 : 0,
-    run.createdAt,
-    run.updatedAt,
-  ]
-}
-
-function fromRow(row: Row): RunRecord {
-  const values = columns.map((name) => row[name])
-  if (crcOf(values) !== row.crc) throw new CheckpointError('corrupt_record', `The row of run ${row.id} is damaged`)
-  const text = (value: null | number | string) => (value === null ? undefined : String(value))
-  const number = (value: null | number | string) => (value === null ? undefined : Number(value))
-  return {
-    id: String(row.id),
-    requestId: text(row.request_id),
-    operation: String(row.operation),
-    version: String(row.version),
-    method: String(row.method),
-    route: String(row.route),
-    principal: text(row.principal),
-    status: row.status as RunStatus,
-    owner: text(row.owner),
-    fence: Number(row.fence),
-    attempt: Number(row.attempt),
-    recoveries: Number(row.recoveries),
-    stage: text(row.stage),
-    progress: number(row.progress),
-    data: text(row.data),
-    reason: text(row.reason),
-    wakeAt: number(row.wake_at),
-    cancelRequested: row.cancel_requested === 1,
-    links: JSON.parse(String(row.links)),
-    idempotencySeed: text(row.idempotency_seed),
-    settled: row.settled === 1,
-    createdAt: Number(row.created_at),
-    updatedAt: Number(row.updated_at),
-  }
-}
+const selectHeld = `SELECT cancel_requested, (SELECT max(seq) FROM gw_run_payload WHERE run = ?1 AND seq < ${outcomeSeq}) AS seq
+  FROM gw_run WHERE id = ?1 AND fence = ?2 AND status = 'running'`
 
 function countRuns(connection: Connection, status: RunStatus, change: number): void {
   connection.run(
@@ -135,180 +89,208 @@ function countRuns(connection: Connection, status: RunStatus, change: number): v
   )
 }
 
-function read(connection: Connection, id: string): RunRecord {
-  const row = connection.get<Row>(`${select} WHERE id = ?`, id)
-  return row === undefined ? connection.refuse('not_found') : fromRow(row)
+function read(connection: Connection, id: string): RunRecord | undefined {
+  const row = connection.get<RunRow>(`${select} WHERE id = ?`, id)
+  return row === undefined ? undefined : fromRow(row)
 }
 
-function readHeld(connection: Connection, { id, fence }: Held): RunRecord {
-  const run = read(connection, id)
-  if (run.status !== 'running' || run.fence !== fence)
-    connection.refuse(run.fence === fence ? 'already_finished' : 'lease_lost')
-  return run
-}
-
-function write(connection: Connection, before: RunRecord, changes: Partial<RunRecord>): RunRecord {
-  const run = { ...before, ...changes }
-  const row = toRow(run)
-  connection.run(replace, ...row.slice(1), crcOf(row), run.id)
-  if (run.status !== before.status) {
-    countRuns(connection, before.status, -1)
-    countRuns(connection, run.status, 1)
+/** Writes what a transition came to over the row it came from. */
+function write(connection: Connection, before: RunRecord | undefined, transition: Transition): RunRecord {
+  if (typeof transition === 'string') return connection.refuse(transition satisfies Refusal)
+  const row = toRow(transition)
+  connection.run(replace, ...row.slice(1), crcOf(row), transition.id)
+  if (transition.status !== before!.status) {
+    countRuns(connection, before!.status, -1)
+    countRuns(connection, transition.status, 1)
   }
-  return run
+  return transition
 }
 
-function putPayload(
-  connection: Connection,
-  run: string,
-  seq: number,
-  kind: string,
-  head: string,
-  body: Uint8Array | string,
-): void {
-  connection.run(insertPayload, run, seq, kind, head, body, crcOf([run, seq, kind, head, body]))
+function putPayload(connection: Connection, { run, seq, kind, head, body, crc }: PayloadRow): void {
+  connection.run('INSERT INTO gw_run_payload VALUES (?, ?, ?, ?, ?, ?)', run, seq, kind, head, body, crc)
 }
 
-interface PayloadRow {
-  readonly run: string
-  readonly seq: number
-  readonly kind: string
-  readonly head: string
-  readonly body: Uint8Array | string
-  readonly crc: number
+function stepRows(connection: Connection, run: string): PayloadRow[] {
+  return connection.all<PayloadRow>(
+    `SELECT * FROM gw_run_payload WHERE run = ? AND seq > ${inputSeq} AND seq < ${outcomeSeq} ORDER BY seq`,
+    run,
+  )
 }
 
-function checked(row: PayloadRow): PayloadRow {
-  if (crcOf([row.run, row.seq, row.kind, row.head, row.body]) !== row.crc) {
-    throw new CheckpointError('corrupt_record', `A payload of run ${row.run} is damaged (${row.kind})`)
-  }
-  return row
+function erase(connection: Connection, run: RunRecord): void {
+  connection.run('DELETE FROM gw_run_payload WHERE run = ?', run.id)
+  connection.run('DELETE FROM gw_run WHERE id = ?', run.id)
+  countRuns(connection, run.status, -1)
+}
+
+function leaseRuns(connection: Connection, owner: string): boolean {
+  const node = connection.get<{ expires_at: number }>('SELECT expires_at FROM gw_run_node WHERE owner = ?', owner)
+  return node !== undefined && node.expires_at > Date.now()
+}
+
+/** Runs of the operations in a JSON array, or to be cancelled whatever they are. */
+const mine = '(cancel_requested = 1 OR operation IN (SELECT value FROM json_each(?)))'
+/** What a claim reads, each in the order of an index. */
+const claimable = {
+  queued: `${select} WHERE status = 'queued' AND ${mine} ORDER BY id LIMIT ?`,
+  due: `${select} WHERE status = 'waiting' AND wake_at <= ? AND ${mine} ORDER BY wake_at LIMIT ?`,
+  running: `${select} WHERE status = 'running' AND owner = ? AND ${mine} ORDER BY id LIMIT ?`,
+  nextOwner: `SELECT owner FROM gw_run WHERE status = 'running' AND owner > ? ORDER BY owner LIMIT 1`,
+  nextWake: `SELECT min(wake_at) AS at FROM gw_run WHERE status = 'waiting' AND wake_at IS NOT NULL`,
 }
 
 /** The writes of this store; run by the writer thread. */
 export const procedures: Procedures = {
-  accept(connection: Connection, { run, input }: { run: RunRecord; input: RunInput }): void {
+  accept(connection: Connection, { run, input, past }: { run: RunRecord; input: RunInput; past: Past }): void {
     const row = toRow(run)
     if (connection.get('SELECT 1 FROM gw_run WHERE id = ?', run.id) !== undefined) connection.refuse('exists')
     connection.run(insert, ...row, crcOf(row))
-    const { body, ...head } = input
-    putPayload(connection, run.id, inputSeq, 'input', JSON.stringify(head), body)
+    putPayload(connection, inputRow(run.id, input))
+    const { steps = [], outcome } = past
+    for (const [i, step] of steps.entries()) putPayload(connection, stepRow(run.id, i + 1, step))
+    if (outcome !== undefined) putPayload(connection, outcomeRow(run.id, outcome))
     countRuns(connection, run.status, 1)
   },
 
   keep(
     connection: Connection,
-    { held, step, statements }: { held: Held; step: StepRecord; statements: readonly Statement[] },
-  ): number[] {
-    const owned = connection.get<{ seq: number | null }>(
-      `SELECT (SELECT max(seq) FROM gw_run_payload WHERE run = ?1 AND seq < ${outcomeSeq}) AS seq FROM gw_run WHERE id = ?1 AND fence = ?2 AND status = 'running'`,
-      held.id,
-      held.fence,
-    )
-    if (owned === undefined) readHeld(connection, held)
+    { held, steps, statements }: { held: Held; steps: readonly StepRecord[]; statements: readonly Statement[] },
+  ): Kept {
+    const owned = connection.get<{ seq: number; cancel_requested: number }>(selectHeld, held.id, held.fence)
+    if (owned === undefined) return connection.refuse(refusalFor(read(connection, held.id), held))
     const changed = statements.map(([sql, params = []]) => connection.run(sql, ...(params as readonly SqlValue[])))
-    const { value, ...head } = step
-    const text = JSON.stringify(head)
-    const body = statements.length > 0 ? JSON.stringify(changed) : (value ?? '')
-    putPayload(connection, held.id, (owned?.seq ?? inputSeq) + 1, step.state, text, body)
-    return changed
+    let { seq } = owned
+    for (const step of steps) {
+      const last = step === steps.at(-1)
+      const value = statements.length > 0 && last ? JSON.stringify(changed) : step.value
+      putPayload(connection, stepRow(held.id, ++seq, { ...step, value }))
+    }
+    return { changed, cancelRequested: owned.cancel_requested === 1 }
   },
 
   patch(connection: Connection, { held, patch }: { held: Held; patch: RunPatch }): void {
-    write(connection, readHeld(connection, held), patch)
+    const run = read(connection, held.id)
+    write(connection, run, patched(run, held, patch))
   },
 
-  suspend(connection: Connection, { held, suspension }: { held: Held; suspension: Suspension }): void {
-    write(connection, readHeld(connection, held), { ...suspension, owner: undefined })
+  suspend(connection: Connection, { held, suspension }: { held: Held; suspension: Suspension }): RunStatus {
+    const run = read(connection, held.id)
+    return write(connection, run, suspended(run, held, suspension)).status
   },
 
-  finish(
-    connection: Connection,
-    {
-      held,
-      status,
-      reason,
-      outcome,
-      updatedAt,
-      settled,
-    }: {
-      held: Held
-      status: RunStatus
-      reason: string | undefined
-      outcome: Outcome
-      updatedAt: number
-      settled: boolean
-    },
-  ): void {
-    write(connection, readHeld(connection, held), {
-      status,
-      reason,
-      updatedAt,
-      owner: undefined,
-      wakeAt: undefined,
-      settled,
-    })
-    const { body, ...head } = outcome
-    putPayload(connection, held.id, outcomeSeq, 'outcome', JSON.stringify(head), body)
+  finish(connection: Connection, { held, ending }: { held: Held; ending: Ending }): void {
+    const run = read(connection, held.id)
+    write(connection, run, ended(run, held, ending))
+    putPayload(connection, outcomeRow(held.id, ending.outcome))
   },
 
-  take(
-    connection: Connection,
-    {
-      id,
-      fence,
+  beat(connection: Connection, { owner, leaseMs }: { owner: string; leaseMs: number }): Pulse {
+    const now = Date.now()
+    const before = connection.get<{ expires_at: number }>('SELECT expires_at FROM gw_run_node WHERE owner = ?', owner)
+    connection.run('INSERT OR REPLACE INTO gw_run_node VALUES (?, ?)', owner, now + leaseMs)
+    const asked = connection.all<{ id: string }>(
+      `SELECT id FROM gw_run WHERE status = 'running' AND owner = ? AND cancel_requested = 1`,
       owner,
-      recovery,
-      updatedAt,
-    }: { id: string; fence: number; owner: string; recovery: boolean; updatedAt: number },
+    )
+    return { lapsed: before === undefined || before.expires_at <= now, cancelRequested: asked.map(({ id }) => id) }
+  },
+
+  leave(connection: Connection, { owner }: { owner: string }): void {
+    connection.run('DELETE FROM gw_run_node WHERE owner = ?', owner)
+  },
+
+  claim(connection: Connection, { claim }: { claim: Claim }): Claimed {
+    const { owner, orphans, alone, limit, now } = claim
+    const operations = JSON.stringify(claim.operations)
+    const found: RunRow[] = []
+    for (const { id, fence } of orphans) {
+      const row = connection.get<RunRow>(`${select} WHERE id = ? AND ${mine}`, id, operations)
+      if (row?.status === 'running' && row.fence === fence && row.owner === owner) found.push(row)
+    }
+    for (let at: string | undefined = ''; at !== undefined; ) {
+      at = connection.get<{ owner: string }>(claimable.nextOwner, at)?.owner
+      if (at === undefined || at === owner || (!alone && leaseRuns(connection, at))) continue
+      found.push(...connection.all<RunRow>(claimable.running, at, operations, limit))
+    }
+    found.push(...connection.all<RunRow>(claimable.queued, operations, limit))
+    found.push(...connection.all<RunRow>(claimable.due, now, operations, limit))
+    const runs = found
+      .map(fromRow)
+      .sort((a, b) => (a.id < b.id ? -1 : 1))
+      .slice(0, limit)
+      .map((run) => write(connection, run, claimed(run, claim)))
+    return { runs, nextWakeAt: connection.get<{ at: number | null }>(claimable.nextWake)?.at ?? undefined }
+  },
+
+  cancel(connection: Connection, { id, updatedAt }: { id: string; updatedAt: number }): RunRecord {
+    const run = read(connection, id)
+    return write(connection, run, cancelled(run, updatedAt))
+  },
+
+  signal(
+    connection: Connection,
+    { id, name, value, updatedAt }: { id: string; name: string; value: string | Uint8Array; updatedAt: number },
   ): RunRecord {
-    const run = read(connection, id)
-    if (run.fence !== fence || !(run.status === 'running' || run.status === 'queued' || run.status === 'waiting'))
-      connection.refuse('lease_lost')
-    return write(connection, run, {
-      status: 'running',
-      owner,
-      fence: fence + 1,
-      recoveries: run.recoveries + (recovery ? 1 : 0),
-      wakeAt: undefined,
-      updatedAt,
-    })
+    const before = read(connection, id)
+    const run = write(connection, before, signalled(before, updatedAt))
+    const rows = stepRows(connection, id)
+    const occurrence = rows.map(stepOf).filter((step) => step.state === 'signal' && step.name === name).length + 1
+    const signal: StepRecord = {
+      name,
+      occurrence,
+      state: 'signal',
+      value,
+      attempt: 1,
+      startedAt: updatedAt,
+      keptAt: updatedAt,
+    }
+    putPayload(connection, stepRow(id, (rows.at(-1)?.seq ?? inputSeq) + 1, signal))
+    return run
   },
 
-  mark(
-    connection: Connection,
-    { id, mark, updatedAt }: { id: string; mark: 'cancel' | 'settled' | 'requeue'; updatedAt: number },
-  ): void {
+  requeue(connection: Connection, { requeue }: { requeue: Requeue }): void {
+    const { id, drop, keep } = requeue
+    const before = read(connection, id)
+    write(connection, before, requeued(before, requeue))
+    connection.run(`DELETE FROM gw_run_payload WHERE run = ? AND seq = ${outcomeSeq}`, id)
+    const rows = stepRows(connection, id)
+    const dropped = new Set(drop.map(nameOf))
+    for (const row of rows)
+      if (dropped.has(nameOf(stepOf(row))))
+        connection.run('DELETE FROM gw_run_payload WHERE run = ? AND seq = ?', id, row.seq)
+    let seq = rows.at(-1)?.seq ?? inputSeq
+    for (const step of keep) putPayload(connection, stepRow(id, ++seq, step))
+  },
+
+  settle(connection: Connection, { id }: { id: string }): void {
     const run = read(connection, id)
-    const over =
-      run.status === 'completed' || run.status === 'failed' || run.status === 'cancelled' || run.status === 'dead'
-    if (mark === 'settled') write(connection, run, { settled: true })
-    else if (mark === 'cancel') {
-      if (over) connection.refuse('already_finished')
-      write(connection, run, {
-        cancelRequested: true,
-        updatedAt,
-        ...(run.status === 'running' ? {} : { status: 'queued', wakeAt: undefined }),
-      })
-    } else {
-      if (run.status !== 'failed' && run.status !== 'dead' && run.status !== 'parked' && run.status !== 'waiting')
-        connection.refuse('not_resumable')
-      connection.run(`DELETE FROM gw_run_payload WHERE run = ? AND seq = ${outcomeSeq}`, id)
-      write(connection, run, {
-        status: 'queued',
-        reason: undefined,
-        wakeAt: undefined,
-        attempt: 1,
-        recoveries: 0,
-        cancelRequested: false,
-        updatedAt,
-      })
+    write(connection, run, settledRun(run))
+  },
+
+  collect(connection: Connection, { now, limit }: { now: number; limit: number }): number {
+    const over = connection.all<RunRow>(
+      `${select} WHERE expires_at <= ? AND settled = 1 AND status IN ('completed', 'failed', 'cancelled', 'dead') ORDER BY expires_at LIMIT ?`,
+      now,
+      limit,
+    )
+    for (const row of over) erase(connection, fromRow(row))
+    return over.length
+  },
+
+  remove(connection: Connection, { runs }: { runs: readonly { id: string; revision: number }[] }): void {
+    for (const { id, revision } of runs) {
+      const run = read(connection, id)
+      if (!removable(run, revision)) connection.refuse('stale')
+      erase(connection, run!)
     }
   },
 }
 
+function nameOf({ name, occurrence, state }: Pick<StepRecord, 'name' | 'occurrence' | 'state'>): string {
+  return `${state} ${occurrence} ${name}`
+}
+
 const conditions: readonly (readonly [field: keyof RunQuery, sql: string])[] = [
-  ['status', 'status = ?'],
   ['operation', 'operation = ?'],
   ['principal', 'principal = ?'],
   ['requestId', 'request_id = ?'],
@@ -320,13 +302,29 @@ const conditions: readonly (readonly [field: keyof RunQuery, sql: string])[] = [
   ['before', 'id < ?'],
 ]
 
+function queryOf({ status, limit, ...query }: RunQuery): { readonly sql: string; readonly params: SqlValue[] } {
+  const where: string[] = []
+  const params: SqlValue[] = []
+  if (status !== undefined) {
+    const statuses = typeof status === 'string' ? [status] : status
+    where.push(`status IN (${statuses.map(() => '?').join(', ')})`)
+    params.push(...statuses)
+  }
+  for (const [field, sql] of conditions) {
+    const value = query[field as keyof typeof query]
+    if (value === undefined) continue
+    where.push(sql)
+    params.push(value)
+  }
+  const filter = where.length === 0 ? '' : `WHERE ${where.join(' AND ')}`
+  return { sql: `${select} ${filter} ORDER BY id DESC LIMIT ?`, params: [...params, limit] }
+}
+
 /** Keeps runs in the embedded database; one process at a time. */
 export function sqliteCheckpointStore({ db }: SqliteCheckpointStoreOptions): CheckpointStore {
   const named = (name: string, args: unknown) => ({ procedure: `${import.meta.url}#${name}`, args })
-  const payload = (id: string, seq: number) => {
-    const row = db.reader.get<PayloadRow>('SELECT * FROM gw_run_payload WHERE run = ? AND seq = ?', id, seq)
-    return row === undefined ? undefined : checked(row)
-  }
+  const payload = (id: string, seq: number) =>
+    db.reader.get<PayloadRow>('SELECT * FROM gw_run_payload WHERE run = ? AND seq = ?', id, seq)
   return {
     durable: true,
     shared: false,
@@ -335,22 +333,28 @@ export function sqliteCheckpointStore({ db }: SqliteCheckpointStoreOptions): Che
     open: () => db.migrate('checkpoint', migrations),
     unit: () => db.unit(),
 
-    accept: (run, input) => named('accept', { run, input }),
-    keep: (held, step, statements = []) => named('keep', { held, step, statements }),
+    accept: (run, input, past = {}) => named('accept', { run, input, past }),
+    keep: (held, steps, statements = []) => named('keep', { held, steps, statements }),
     patch: (held, patch) => named('patch', { held, patch }),
     suspend: (held, suspension) => named('suspend', { held, suspension }),
-    finish: (held, status, reason, outcome, updatedAt, settled = true) =>
-      named('finish', { held, status, reason, outcome, updatedAt, settled }),
-    take: (id, fence, owner, recovery, updatedAt) => named('take', { id, fence, owner, recovery, updatedAt }),
-    mark: (id, mark, updatedAt) => named('mark', { id, mark, updatedAt }),
+    finish: (held, ending) => named('finish', { held, ending }),
+    beat: (owner, leaseMs) => named('beat', { owner, leaseMs }),
+    leave: (owner) => named('leave', { owner }),
+    claim: (claim) => named('claim', { claim }),
+    cancel: (id, updatedAt) => named('cancel', { id, updatedAt }),
+    signal: (id, name, value, updatedAt) => named('signal', { id, name, value, updatedAt }),
+    requeue: (requeue) => named('requeue', { requeue }),
+    settle: (id) => named('settle', { id }),
+    collect: (now, limit) => named('collect', { now, limit }),
+    remove: (runs) => named('remove', { runs }),
 
     async get(id) {
-      const row = db.reader.get<Row>(`${select} WHERE id = ?`, id)
+      const row = db.reader.get<RunRow>(`${select} WHERE id = ?`, id)
       return row === undefined ? undefined : fromRow(row)
     },
     async input(id) {
       const row = payload(id, inputSeq)
-      return row === undefined ? undefined : { ...JSON.parse(row.head), body: row.body }
+      return row === undefined ? undefined : inputOf(row)
     },
     async steps(id) {
       return db.reader
@@ -358,23 +362,15 @@ export function sqliteCheckpointStore({ db }: SqliteCheckpointStoreOptions): Che
           `SELECT * FROM gw_run_payload WHERE run = ? AND seq > ${inputSeq} AND seq < ${outcomeSeq} ORDER BY seq`,
           id,
         )
-        .map((row) => ({ ...JSON.parse(checked(row).head), value: row.kind === 'kept' ? String(row.body) : undefined }))
+        .map(stepOf)
     },
     async outcome(id) {
       const row = payload(id, outcomeSeq)
-      return row === undefined ? undefined : { ...JSON.parse(row.head), body: row.body }
+      return row === undefined ? undefined : outcomeOf(row)
     },
     async list(query) {
-      const where: string[] = []
-      const params: SqlValue[] = []
-      for (const [field, sql] of conditions) {
-        const value = query[field]
-        if (value === undefined) continue
-        where.push(sql)
-        params.push(value)
-      }
-      const filter = where.length === 0 ? '' : `WHERE ${where.join(' AND ')}`
-      return db.reader.all<Row>(`${select} ${filter} ORDER BY id DESC LIMIT ?`, ...params, query.limit).map(fromRow)
+      const { sql, params } = queryOf(query)
+      return db.reader.all<RunRow>(sql, ...params).map(fromRow)
     },
     async counts() {
       const counts = { queued: 0, running: 0, waiting: 0, parked: 0, completed: 0, failed: 0, cancelled: 0, dead: 0 }
@@ -382,19 +378,15 @@ export function sqliteCheckpointStore({ db }: SqliteCheckpointStoreOptions): Che
         counts[status] = runs
       return counts
     },
-    async unfinished(owner, limit, after = '') {
-      return db.reader
-        .all<Row>(
-          `${select} WHERE status IN ('queued', 'waiting', 'running') AND id > ? AND (status <> 'running' OR owner <> ?) ORDER BY id LIMIT ?`,
-          after,
-          owner,
-          limit,
-        )
-        .map(fromRow)
+    async held(owner) {
+      return db.reader.all<Held>(
+        `SELECT id, fence FROM gw_run WHERE status = 'running' AND owner = ? ORDER BY id`,
+        owner,
+      )
     },
     async unsettled(limit) {
       return db.reader
-        .all<Row>(
+        .all<RunRow>(
           `${select} WHERE settled = 0 AND status IN ('completed', 'failed', 'cancelled', 'dead') ORDER BY id LIMIT ?`,
           limit,
         )

@@ -1,6 +1,8 @@
 import type { Connection, Database, Procedures } from '@gw/sqlite'
-import { DedupError } from '../errors.ts'
-import type { DedupStore, KeyLink, KeyRecord, NewClaim, StoredResponse } from '../store.ts'
+import { type KeptSecret, newSecret, secretFrom } from '../secret.ts'
+import type { ClaimAnswer, DedupStore, KeyLink, KeyListener, KeyRecord, NewClaim, StoredResponse } from '../store.ts'
+
+export { type JournalDatabase, sqliteCompletionJournal } from './sqlite-journal.ts'
 
 /** What a SQLite store is made on. */
 export interface SqliteDedupStoreOptions {
@@ -13,22 +15,26 @@ export interface SqliteDedupStoreOptions {
 
 const migrations = [
   `CREATE TABLE gw_key (
-    key TEXT PRIMARY KEY, token INTEGER NOT NULL, completed INTEGER NOT NULL, fingerprint TEXT NOT NULL, principal_hash TEXT NOT NULL, link TEXT,
-    process TEXT NOT NULL, lease_until REAL NOT NULL, window_ms INTEGER NOT NULL, expires_at INTEGER, status INTEGER, headers TEXT, body BLOB
+    key TEXT PRIMARY KEY, token TEXT NOT NULL, fence INTEGER NOT NULL, completed INTEGER NOT NULL, fingerprint TEXT NOT NULL,
+    principal_hash TEXT NOT NULL, link TEXT, opening INTEGER NOT NULL, lease_until REAL NOT NULL, window_ms INTEGER NOT NULL,
+    expires_at INTEGER, status INTEGER, headers TEXT, body BLOB
   ) WITHOUT ROWID;
   CREATE INDEX gw_key_expiry ON gw_key (expires_at) WHERE expires_at IS NOT NULL;
-  CREATE TABLE gw_secret (secret BLOB NOT NULL);
-  INSERT INTO gw_secret VALUES (randomblob(32));`,
+  CREATE INDEX gw_key_principal ON gw_key (principal_hash);
+  CREATE TABLE gw_secret (made INTEGER NOT NULL, bytes BLOB NOT NULL);
+  CREATE TABLE gw_key_opening (opening INTEGER NOT NULL);
+  INSERT INTO gw_key_opening VALUES (0);`,
 ]
 
 interface Row {
   readonly key: string
-  readonly token: number
+  readonly token: string
+  readonly fence: number
   readonly completed: number
   readonly fingerprint: string
   readonly principal_hash: string
   readonly link: string | null
-  readonly process: string
+  readonly opening: number
   readonly lease_until: number
   readonly window_ms: number
   readonly expires_at: number | null
@@ -37,129 +43,232 @@ interface Row {
   readonly body: Uint8Array | null
 }
 
+/** The clocks of the process that has the database, as a write carries them to the writer thread. */
+interface Clocks {
+  /** This opening of the database: a lease under another one has ended. */
+  readonly opening: number
+  readonly now: number
+  readonly monotonic: number
+}
+
+function leaseRemaining(row: Row, { opening, monotonic }: Clocks): number {
+  return row.completed === 1 || row.opening !== opening ? 0 : Math.max(0, row.lease_until - monotonic)
+}
+
+/** Claims get an `expires_at` too: their lease's end on the wall clock, and their window after it. */
+function isOver(row: Row, clocks: Clocks): boolean {
+  return row.expires_at !== null && row.expires_at <= clocks.now && leaseRemaining(row, clocks) === 0
+}
+
+function take(connection: Connection, claim: NewClaim, clocks: Clocks, fence: number): ClaimAnswer {
+  const held = connection.get<Row>('SELECT * FROM gw_key WHERE key = ?', claim.key)
+  if (held !== undefined && !isOver(held, clocks)) {
+    if (held.completed === 0 && held.token === claim.token) return { kind: 'claimed', fence: held.fence }
+    const lapsed = held.completed === 0 && held.token === claim.replaces && leaseRemaining(held, clocks) === 0
+    if (!lapsed) return { kind: 'held', record: recordOf(held, clocks) }
+  }
+  connection.run(
+    'INSERT OR REPLACE INTO gw_key VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)',
+    claim.key,
+    claim.token,
+    fence,
+    claim.fingerprint,
+    claim.principalHash,
+    claim.link ?? null,
+    clocks.opening,
+    clocks.monotonic + claim.leaseMs,
+    claim.windowMs,
+    claim.link === undefined ? clocks.now + claim.leaseMs + claim.windowMs : null,
+  )
+  return { kind: 'claimed', fence }
+}
+
+function recordOf(row: Row, clocks: Clocks): KeyRecord {
+  const { key, token, fence, fingerprint } = row
+  const base = { key, token, fence, fingerprint, principalHash: row.principal_hash, link: row.link ?? undefined }
+  if (row.completed === 0) {
+    const leaseRemainingMs = leaseRemaining(row, clocks)
+    return { ...base, state: 'in_flight', response: undefined, leaseRemainingMs, windowRemainingMs: row.window_ms }
+  }
+  const windowRemainingMs = Math.max(0, (row.expires_at ?? 0) - clocks.now)
+  const headers = headersOf(row.headers)
+  if (headers === undefined || row.status === null)
+    return { ...base, state: 'corrupt', response: undefined, leaseRemainingMs: 0, windowRemainingMs }
+  const response = { status: row.status, headers, body: row.body ?? undefined }
+  return { ...base, state: 'completed', response, leaseRemainingMs: 0, windowRemainingMs }
+}
+
+function headersOf(text: string | null): StoredResponse['headers'] | undefined {
+  try {
+    const value: unknown = JSON.parse(text ?? '')
+    return Array.isArray(value) ? (value as [string, string][]) : undefined
+  } catch {
+    return undefined
+  }
+}
+
 /** The writes of this store; run by the writer thread. */
 export const procedures: Procedures = {
-  claim(
-    connection: Connection,
-    { claim, process, leaseUntil, now }: { claim: NewClaim; process: string; leaseUntil: number; now: number },
-  ): void {
-    const held = connection.get<Row>('SELECT token, completed, expires_at FROM gw_key WHERE key = ?', claim.key)
-    if (held !== undefined) {
-      const expired = held.completed === 1 && held.expires_at !== null && held.expires_at <= now
-      if ((!expired && (held.completed === 1 || held.token !== claim.replaces)) || held.token >= claim.token)
-        connection.refuse('held')
-    }
-    connection.run(
-      'INSERT OR REPLACE INTO gw_key VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL)',
-      claim.key,
-      claim.token,
-      claim.fingerprint,
-      claim.principalHash,
-      claim.link ?? null,
-      process,
-      leaseUntil,
-      claim.windowMs,
-    )
+  claim(connection: Connection, args: { claim: NewClaim; clocks: Clocks; fence: number }): number {
+    const answer = take(connection, args.claim, args.clocks, args.fence)
+    return answer.kind === 'claimed' ? answer.fence : connection.refuse('held')
   },
+  tryClaim: (connection: Connection, args: { claim: NewClaim; clocks: Clocks; fence: number }): ClaimAnswer =>
+    take(connection, args.claim, args.clocks, args.fence),
   complete(
     connection: Connection,
-    { link, response, now }: { link: KeyLink; response: StoredResponse; now: number },
-  ): boolean {
-    return (
-      connection.run(
-        'UPDATE gw_key SET completed = 1, status = ?, headers = ?, body = ?, expires_at = ? + window_ms WHERE key = ? AND token = ? AND completed = 0',
-        response.status,
-        JSON.stringify(response.headers),
-        response.body,
-        now,
-        link.key,
-        link.token,
-      ) === 1
-    )
-  },
-  extend(connection: Connection, { link, leaseUntil }: { link: KeyLink; leaseUntil: number }): boolean {
-    return (
-      connection.run(
-        'UPDATE gw_key SET lease_until = ? WHERE key = ? AND token = ? AND completed = 0',
-        leaseUntil,
-        link.key,
-        link.token,
-      ) === 1
-    )
-  },
-  release(connection: Connection, { link }: { link: KeyLink }): boolean {
-    return (
-      connection.run('DELETE FROM gw_key WHERE key = ? AND token = ? AND completed = 0', link.key, link.token) === 1
-    )
-  },
-  sweep(connection: Connection, { now, limit }: { now: number; limit: number }): number {
-    return connection.run(
-      'DELETE FROM gw_key WHERE key IN (SELECT key FROM gw_key WHERE expires_at <= ? LIMIT ?)',
+    args: { link: KeyLink; response: StoredResponse; windowMs: number | undefined; now: number },
+  ): 'ok' | 'stale' {
+    const { link, response, windowMs, now } = args
+    const changed = connection.run(
+      'UPDATE gw_key SET completed = 1, status = ?, headers = ?, body = ?, expires_at = ? + coalesce(?, window_ms) WHERE key = ? AND token = ? AND completed = 0',
+      response.status,
+      JSON.stringify(response.headers),
+      response.body ?? null,
       now,
+      windowMs ?? null,
+      link.key,
+      link.token,
+    )
+    if (changed === 1) return 'ok'
+    const row = connection.get<Row>('SELECT token FROM gw_key WHERE key = ?', link.key)
+    return row?.token === link.token ? 'ok' : 'stale'
+  },
+  extend(
+    connection: Connection,
+    { link, leaseMs, clocks }: { link: KeyLink; leaseMs: number; clocks: Clocks },
+  ): 'ok' | 'stale' {
+    return settled(
+      connection.run(
+        `UPDATE gw_key SET lease_until = ?, opening = ?, expires_at = CASE WHEN link IS NULL THEN ? + window_ms END
+         WHERE key = ? AND token = ? AND completed = 0`,
+        clocks.monotonic + leaseMs,
+        clocks.opening,
+        clocks.now + leaseMs,
+        link.key,
+        link.token,
+      ),
+    )
+  },
+  attach(connection: Connection, { link, run }: { link: KeyLink; run: string }): 'ok' | 'stale' {
+    return settled(
+      connection.run(
+        'UPDATE gw_key SET link = ?, expires_at = NULL WHERE key = ? AND token = ? AND completed = 0',
+        run,
+        link.key,
+        link.token,
+      ),
+    )
+  },
+  release(connection: Connection, { link }: { link: KeyLink }): 'ok' | 'stale' {
+    return settled(
+      connection.run('DELETE FROM gw_key WHERE key = ? AND token = ? AND completed = 0', link.key, link.token),
+    )
+  },
+  erase(connection: Connection, { principalHash, clocks }: { principalHash: string; clocks: Clocks }): number {
+    return connection.run(
+      'DELETE FROM gw_key WHERE principal_hash = ? AND (completed = 1 OR (link IS NULL AND (opening <> ? OR lease_until <= ?)))',
+      principalHash,
+      clocks.opening,
+      clocks.monotonic,
+    )
+  },
+  sweep(connection: Connection, { clocks, limit }: { clocks: Clocks; limit: number }): number {
+    return connection.run(
+      `DELETE FROM gw_key WHERE key IN (SELECT key FROM gw_key WHERE expires_at <= ?
+         AND (completed = 1 OR opening <> ? OR lease_until <= ?) LIMIT ?)`,
+      clocks.now,
+      clocks.opening,
+      clocks.monotonic,
       limit,
     )
   },
-  secret(connection: Connection, { secret }: { secret: Uint8Array }): void {
-    const { n } = connection.get<{ n: number }>('SELECT count(*) AS n FROM gw_key')!
-    if (n > 0) connection.refuse('in_use')
-    connection.run('UPDATE gw_secret SET secret = ?', secret)
+  secret(connection: Connection, { made, bytes }: KeptSecret): KeptSecret {
+    connection.run('INSERT INTO gw_secret SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM gw_secret)', made ? 1 : 0, bytes)
+    const kept = connection.get<{ made: number; bytes: Uint8Array }>('SELECT made, bytes FROM gw_secret')!
+    return { made: kept.made === 1, bytes: kept.bytes }
+  },
+  open(connection: Connection): number {
+    connection.run('UPDATE gw_key_opening SET opening = opening + 1')
+    return connection.get<{ opening: number }>('SELECT opening FROM gw_key_opening')!.opening
   },
 }
 
-/** One name for each opening of a database, which only one process has at a time: a lease under another name has ended. */
-const openings = new WeakMap<Database, string>()
+function settled(changed: number): 'ok' | 'stale' {
+  return changed === 1 ? 'ok' : 'stale'
+}
 
-/** Keeps keys in the embedded database; one process at a time. Leases run on the monotonic clock and end with the process. */
+interface Opening {
+  readonly number: Promise<number>
+  claims: number
+  readonly listeners: Set<KeyListener>
+}
+
+/** One number for each opening of a database, which only one process has at a time. */
+const openings = new WeakMap<Database, Opening>()
+
+/**
+ * Keeps keys in the embedded database; one process at a time. Leases run on the monotonic clock and end with the process; a
+ * record that is there is read without a commit.
+ */
 export function sqliteDedupStore({
   db,
   now = () => Date.now(),
   monotonic = () => performance.now(),
 }: SqliteDedupStoreOptions): DedupStore {
   const named = (name: string, args: unknown) => ({ procedure: `${import.meta.url}#${name}`, args })
-  let process = ''
+  let shared: Opening
+  let opening = 0
+  const clocks = (): Clocks => ({ opening, now: now(), monotonic: monotonic() })
+  /** Grows within an opening, and from one to the next. */
+  const nextFence = () => opening * 4_294_967_296 + ++shared.claims
+  const read = (key: string, at: Clocks): KeyRecord | undefined => {
+    const row = db.reader.get<Row>('SELECT * FROM gw_key WHERE key = ?', key)
+    return row === undefined || isOver(row, at) ? undefined : recordOf(row, at)
+  }
   return {
     durable: true,
     shared: false,
+    joinable: true,
     database: db,
     async open() {
-      process = openings.get(db) ?? crypto.randomUUID()
-      openings.set(db, process)
       await db.migrate('dedup', migrations)
+      let known = openings.get(db)
+      if (known === undefined) {
+        known = { number: db.write<number>(named('open', {})), claims: 0, listeners: new Set() }
+        openings.set(db, known)
+      }
+      shared = known
+      opening = await known.number
     },
     async secret(given) {
-      const { secret } = db.reader.get<{ secret: Uint8Array }>('SELECT secret FROM gw_secret')!
-      if (given === undefined || (given.length === secret.length && given.every((byte, i) => byte === secret[i])))
-        return secret
-      try {
-        await db.write(named('secret', { secret: given }))
-      } catch (cause) {
-        throw new DedupError('secret_mismatch', 'The secret given is not the one that the stored keys were made with', {
-          cause,
-        })
-      }
-      return given
+      return secretFrom(await db.write<KeptSecret>(named('secret', await newSecret(given))), given)
     },
+    async tryClaim(claim) {
+      const at = clocks()
+      const held = read(claim.key, at)
+      if (held !== undefined && held.token !== claim.token && claim.replaces === undefined)
+        return { kind: 'held', record: held }
+      return db.write<ClaimAnswer>(named('tryClaim', { claim, clocks: at, fence: nextFence() }))
+    },
+    get: async (key) => read(key, clocks()),
     unit: () => db.unit(),
-    claim: (claim) => named('claim', { claim, process, leaseUntil: monotonic() + claim.leaseMs, now: now() }),
-    complete: (link, response) => named('complete', { link, response, now: now() }),
-    extend: (link, leaseMs) => named('extend', { link, leaseUntil: monotonic() + leaseMs }),
+    claim: (claim) => named('claim', { claim, clocks: clocks(), fence: nextFence() }),
+    complete: (link, response, windowMs) => named('complete', { link, response, windowMs, now: now() }),
+    extend: (link, leaseMs) => named('extend', { link, leaseMs, clocks: clocks() }),
+    attach: (link, run) => named('attach', { link, run }),
     release: (link) => named('release', { link }),
-    async get(key): Promise<KeyRecord | undefined> {
-      const row = db.reader.get<Row>('SELECT * FROM gw_key WHERE key = ?', key)
-      if (row === undefined) return undefined
-      const completed = row.completed === 1
-      return {
-        key,
-        token: row.token,
-        state: completed ? 'completed' : 'in_flight',
-        fingerprint: row.fingerprint,
-        principalHash: row.principal_hash,
-        link: row.link ?? undefined,
-        response: completed ? { status: row.status!, headers: JSON.parse(row.headers!), body: row.body! } : undefined,
-        leaseRemainingMs: completed || row.process !== process ? 0 : Math.max(0, row.lease_until - monotonic()),
-        windowRemainingMs: completed ? Math.max(0, row.expires_at! - now()) : row.window_ms,
+    async erase(principalHash) {
+      const erased = await db.write<number>(named('erase', { principalHash, clocks: clocks() }))
+      for (const listener of shared.listeners) listener.erased?.(principalHash)
+      return erased
+    },
+    sweep: (limit) => db.write<number>(named('sweep', { clocks: clocks(), limit })),
+    async watch(listener) {
+      shared.listeners.add(listener)
+      return async () => {
+        shared.listeners.delete(listener)
       }
     },
-    sweep: (limit) => db.write<number>(named('sweep', { now: now(), limit })),
   }
 }

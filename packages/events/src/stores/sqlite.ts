@@ -1,6 +1,10 @@
 import type { Connection, Database, Procedures, SqlValue } from '@gw/sqlite'
-import { frameOf, genesis, leafPrefix, type NewEvent, type StoredEvent } from '../event.ts'
-import type { AppendResult, EventLog, Expected, StoreQuery } from '../store.ts'
+import { sameBytes } from '../bytes.ts'
+import { refuseUnknown } from '../errors.ts'
+import { genesis, type NewEvent, type StoredEvent } from '../event.ts'
+import { expectationHolds, placed, repetitionOf } from '../placement.ts'
+import { larger, smaller } from '../positions.ts'
+import type { AppendResult, EventLog, Expected, Head, Register, StoreQuery } from '../store.ts'
 
 /** What a SQLite log is made on. */
 export interface SqliteEventStoreOptions {
@@ -12,12 +16,16 @@ const migrations = [
   `CREATE TABLE gw_event (
     position INTEGER PRIMARY KEY, stream TEXT NOT NULL, version INTEGER NOT NULL, time INTEGER NOT NULL, id TEXT NOT NULL UNIQUE,
     type TEXT NOT NULL, actor TEXT, subject TEXT, request_id TEXT, correlation_id TEXT, causation_id TEXT, traceparent TEXT,
-    occurred_at INTEGER, redaction INTEGER NOT NULL, data TEXT NOT NULL, hash BLOB NOT NULL);
+    occurred_at INTEGER, schema_version INTEGER NOT NULL, redaction INTEGER NOT NULL, data TEXT NOT NULL, hash BLOB NOT NULL,
+    crc INTEGER NOT NULL);
   CREATE UNIQUE INDEX gw_event_stream ON gw_event (stream, version);
-  CREATE INDEX gw_event_actor ON gw_event (actor, time) WHERE actor IS NOT NULL;
+  CREATE INDEX gw_event_type ON gw_event (type);
+  CREATE INDEX gw_event_actor ON gw_event (actor) WHERE actor IS NOT NULL;
   CREATE INDEX gw_event_subject ON gw_event (subject) WHERE subject IS NOT NULL;
-  CREATE TABLE gw_event_secret (secret BLOB NOT NULL);
-  INSERT INTO gw_event_secret VALUES (randomblob(32));`,
+  CREATE INDEX gw_event_request ON gw_event (request_id) WHERE request_id IS NOT NULL;
+  CREATE TABLE gw_event_retired (stream TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE gw_event_base (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL, time INTEGER NOT NULL, hash BLOB NOT NULL);
+  CREATE TABLE gw_event_register (name TEXT PRIMARY KEY, version INTEGER NOT NULL, value TEXT NOT NULL) WITHOUT ROWID;`,
 ]
 
 interface Row {
@@ -34,134 +42,282 @@ interface Row {
   readonly causation_id: string | null
   readonly traceparent: string | null
   readonly occurred_at: number | null
+  readonly schema_version: number
   readonly redaction: number
   readonly data: string
   readonly hash: Uint8Array
+  readonly crc: number
 }
 
-function fromRow({ position, request_id, correlation_id, causation_id, occurred_at, ...row }: Row): StoredEvent {
+function fromRow(row: Row): StoredEvent {
+  const { position, request_id, correlation_id, causation_id, occurred_at, schema_version, ...same } = row
   return {
-    ...row,
+    ...same,
     position: BigInt(position),
     requestId: request_id,
     correlationId: correlation_id,
     causationId: causation_id,
     occurredAt: occurred_at,
+    schemaVersion: schema_version,
   }
 }
 
-function same(row: Row, event: NewEvent, stream: string): boolean {
-  return (
-    row.stream === stream &&
-    row.type === event.type &&
-    row.data === event.data &&
-    row.actor === event.actor &&
-    row.subject === event.subject
-  )
+interface HeadRow {
+  readonly position: number
+  readonly time: number
+  readonly hash: Uint8Array
+}
+
+const lastEvent = 'SELECT position, time, hash FROM gw_event ORDER BY position DESC LIMIT 1'
+const baseRow = 'SELECT position, time, hash FROM gw_event_base'
+
+function headOf(row: HeadRow | undefined): Head {
+  return row === undefined ? { position: 0n, time: 0, hash: genesis } : { ...row, position: BigInt(row.position) }
+}
+
+/** An append as it crosses the threads; names once a batch would cost more than the values. */
+type OnRepeat = 'answer' | 'refuse'
+type AppendArgs = readonly [stream: string, expected: Expected, now: number, onRepeat: OnRepeat, ...columns: unknown[]]
+const columnsPerEvent = 13
+
+function argsOf(
+  stream: string,
+  events: readonly NewEvent[],
+  expected: Expected,
+  now: number,
+  onRepeat: OnRepeat,
+): AppendArgs {
+  const columns: unknown[] = []
+  for (const e of events)
+    columns.push(
+      e.id,
+      e.fresh,
+      e.type,
+      e.actor,
+      e.subject,
+      e.requestId,
+      e.correlationId,
+      e.causationId,
+      e.traceparent,
+      e.occurredAt,
+      e.schemaVersion,
+      e.redaction,
+      e.data,
+    )
+  return [stream, expected, now, onRepeat, ...columns]
+}
+
+function eventsOf(args: AppendArgs): NewEvent[] {
+  const events: NewEvent[] = []
+  for (let i = 4; i < args.length; i += columnsPerEvent)
+    events.push({
+      id: args[i] as string,
+      fresh: args[i + 1] as boolean,
+      type: args[i + 2] as string,
+      actor: args[i + 3] as string | null,
+      subject: args[i + 4] as string | null,
+      requestId: args[i + 5] as string | null,
+      correlationId: args[i + 6] as string | null,
+      causationId: args[i + 7] as string | null,
+      traceparent: args[i + 8] as string | null,
+      occurredAt: args[i + 9] as number | null,
+      schemaVersion: args[i + 10] as number,
+      redaction: args[i + 11] as number,
+      data: args[i + 12] as string,
+    })
+  return events
 }
 
 /** The writes of this store; run by the writer thread. */
 export const procedures: Procedures = {
-  append(
-    connection: Connection,
-    { stream, events, expected, now }: { stream: string; events: readonly NewEvent[]; expected: Expected; now: number },
-  ): AppendResult[] {
-    const known = events.map(({ id }) => connection.get<Row>('SELECT * FROM gw_event WHERE id = ?', id))
-    if (known.some((row) => row !== undefined)) {
-      if (!known.every((row, i) => row !== undefined && same(row, events[i]!, stream)))
-        connection.refuse({ conflict: 'id' })
-      return (known as Row[]).map(({ position, version, time }) => ({ position: BigInt(position), version, time }))
-    }
-    const last = connection.get<{ version: number | null }>(
-      'SELECT max(version) AS version FROM gw_event WHERE stream = ?',
-      stream,
-    )!
-    const actual = last.version ?? -1
-    const holds =
-      expected === 'any' ||
-      (expected === 'none' ? actual === -1 : expected === 'exists' ? actual >= 0 : actual === expected)
-    if (!holds) connection.refuse({ conflict: 'version', actual })
-    const head = connection.get<{ position: number; time: number; hash: Uint8Array }>(
-      'SELECT position, time, hash FROM gw_event ORDER BY position DESC LIMIT 1',
-    )
-    let { position, time, hash } = head ?? { position: 0, time: 0, hash: genesis }
-    return events.map((event, i) => {
-      position++
-      time = Math.max(time, now)
-      const version = actual + 1 + i
-      hash = connection.sha256(
-        leafPrefix,
-        hash,
-        frameOf({ ...event, position: BigInt(position), stream, version, time }),
-      )
-      connection.run(
-        'INSERT INTO gw_event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-        position,
+  append(connection: Connection, args: AppendArgs): AppendResult[] {
+    const [stream, expected, now, onRepeat] = args
+    const events = eventsOf(args)
+    if (!events.every(({ fresh }) => fresh)) {
+      const known = events.map(({ id }) => connection.get<Row>('SELECT * FROM gw_event WHERE id = ?', id))
+      const repeated = repetitionOf(
+        known.map((row) => row && fromRow(row)),
+        events,
         stream,
-        version,
-        time,
-        event.id,
-        event.type,
-        event.actor,
-        event.subject,
-        event.requestId,
-        event.correlationId,
-        event.causationId,
-        event.traceparent,
-        event.occurredAt,
-        event.redaction,
-        event.data,
-        hash,
+        onRepeat,
       )
-      return { position: BigInt(position), version, time }
+      if (repeated !== undefined) {
+        if ('conflict' in repeated) connection.refuse(repeated)
+        return [...repeated]
+      }
+    }
+    const actual = versionOf(connection, stream)
+    if (!expectationHolds(expected, actual)) connection.refuse({ conflict: 'version', actual })
+    let head = headOf(connection.get<HeadRow>(lastEvent) ?? connection.get<HeadRow>(baseRow))
+    return events.map((event, i) => {
+      const stored = placed(event, { stream, version: actual + 1 + i, now }, head)
+      insert(connection, stored)
+      head = stored
+      return { position: stored.position, version: stored.version, time: stored.time }
     })
+  },
+
+  setRegister(
+    connection: Connection,
+    { name, value, version }: { readonly name: string; readonly value: string | undefined; readonly version: number },
+  ): number {
+    const changed =
+      value === undefined
+        ? connection.run('DELETE FROM gw_event_register WHERE name = ? AND version = ?', name, version)
+        : version === 0
+          ? connection.run('INSERT INTO gw_event_register VALUES (?, 1, ?) ON CONFLICT DO NOTHING', name, value)
+          : connection.run(
+              'UPDATE gw_event_register SET version = version + 1, value = ? WHERE name = ? AND version = ?',
+              value,
+              name,
+              version,
+            )
+    if (changed === 0 && !(value === undefined && version === 0 && registerVersion(connection, name) === 0))
+      connection.refuse({ conflict: 'register', name, actual: registerVersion(connection, name) })
+    return version + 1
+  },
+
+  drop(connection: Connection, { position, hash }: { readonly position: bigint; readonly hash: Uint8Array }): number {
+    const last = connection.get<HeadRow>('SELECT position, time, hash FROM gw_event WHERE position = ?', position)
+    if (last === undefined || !sameBytes(last.hash, hash)) connection.refuse({ conflict: 'base' })
+    connection.run(
+      `INSERT INTO gw_event_retired SELECT stream, max(version) FROM gw_event WHERE position <= ? GROUP BY stream
+       ON CONFLICT DO UPDATE SET version = excluded.version`,
+      position,
+    )
+    connection.run('INSERT OR REPLACE INTO gw_event_base VALUES (1, ?, ?, ?)', position, last.time, last.hash)
+    return connection.run('DELETE FROM gw_event WHERE position <= ?', position)
   },
 }
 
-const conditions: readonly (readonly [field: keyof StoreQuery, sql: string])[] = [
-  ['from', 'time >= ?'],
-  ['to', 'time < ?'],
-  ['type', 'type = ?'],
-  ['stream', 'stream = ?'],
-  ['subject', 'subject = ?'],
-  ['actor', 'actor = ?'],
-  ['requestId', 'request_id = ?'],
+function versionOf(connection: Connection, stream: string): number {
+  const last = connection.get<{ version: number | null }>(
+    'SELECT max(version) AS version FROM gw_event WHERE stream = ?',
+    stream,
+  )
+  if (typeof last?.version === 'number') return last.version
+  return (
+    connection.get<{ version: number }>('SELECT version FROM gw_event_retired WHERE stream = ?', stream)?.version ?? -1
+  )
+}
+
+function registerVersion(connection: Connection, name: string): number {
+  return connection.get<{ version: number }>('SELECT version FROM gw_event_register WHERE name = ?', name)?.version ?? 0
+}
+
+function insert(connection: Connection, e: StoredEvent): void {
+  connection.run(
+    'INSERT INTO gw_event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+    e.position,
+    e.stream,
+    e.version,
+    e.time,
+    e.id,
+    e.type,
+    e.actor,
+    e.subject,
+    e.requestId,
+    e.correlationId,
+    e.causationId,
+    e.traceparent,
+    e.occurredAt,
+    e.schemaVersion,
+    e.redaction,
+    e.data,
+    e.hash,
+    e.crc,
+  )
+}
+
+const equalities: readonly (readonly [field: 'stream' | 'subject' | 'actor' | 'requestId', column: string])[] = [
+  ['stream', 'stream'],
+  ['subject', 'subject'],
+  ['actor', 'actor'],
+  ['requestId', 'request_id'],
 ]
 
 /** Keeps events in the embedded database. */
-export function sqliteEventStore({ db }: SqliteEventStoreOptions): EventLog {
+export function sqliteEventStore({ db, ...unknown }: SqliteEventStoreOptions): EventLog {
+  refuseUnknown(unknown)
+
+  /** Times never decrease along positions, so that a bound of time is a bound of positions, found without an index. */
+  function lastBefore(time: number): bigint {
+    let low = BigInt(db.reader.get<HeadRow>(baseRow)?.position ?? 0)
+    let high = BigInt(db.reader.get<HeadRow>(lastEvent)?.position ?? 0)
+    while (low < high) {
+      const middle = (low + high + 1n) / 2n
+      const row = db.reader.get<{ time: number }>(
+        'SELECT time FROM gw_event WHERE position >= ? ORDER BY position LIMIT 1',
+        middle,
+      )
+      if (row !== undefined && row.time < time) low = middle
+      else high = middle - 1n
+    }
+    return low
+  }
+
+  function conditionOf(query: StoreQuery): { readonly sql: string; readonly params: SqlValue[] } {
+    const where = ['position > ?', 'position <= ?']
+    const after = query.from === undefined ? query.after : larger(query.after, lastBefore(query.from))
+    const asOf = query.to === undefined ? query.asOf : smaller(query.asOf, lastBefore(query.to))
+    const params: SqlValue[] = [after, smaller(asOf, 2n ** 63n - 1n)]
+    for (const [field, column] of equalities) {
+      const value = query[field]
+      if (value === undefined) continue
+      where.push(`${column} = ?`)
+      params.push(value)
+    }
+    if (query.type !== undefined) {
+      const types = typeof query.type === 'string' ? [query.type] : query.type
+      where.push(types.length === 1 ? 'type = ?' : `type IN (${types.map(() => '?').join(', ')})`)
+      params.push(...types)
+    }
+    return { sql: where.join(' AND '), params }
+  }
+
   return {
     durable: true,
+    gapless: true,
     database: db,
     open: () => db.migrate('events', migrations),
-    unit: () => db.unit(),
-    append: (stream, events, expected, now) => ({
+    unit: (options) => db.unit(options),
+    append: (stream, events, expected, now, onRepeat = 'answer') => ({
       procedure: `${import.meta.url}#append`,
-      args: { stream, events, expected, now },
+      args: argsOf(stream, events, expected, now, onRepeat),
     }),
     async read(query) {
-      const where = ['position > ?', 'position <= ?']
-      const params: SqlValue[] = [query.after, query.asOf]
-      for (const [field, sql] of conditions) {
-        const value = query[field]
-        if (value === undefined) continue
-        where.push(sql)
-        params.push(value)
-      }
+      const { sql, params } = conditionOf(query)
       return db.reader
-        .all<Row>(
-          `SELECT * FROM gw_event WHERE ${where.join(' AND ')} ORDER BY position LIMIT ?`,
-          ...params,
-          query.limit,
-        )
+        .all<Row>(`SELECT * FROM gw_event WHERE ${sql} ORDER BY position LIMIT ?`, ...params, query.limit)
         .map(fromRow)
     },
+    async count(query) {
+      const { sql, params } = conditionOf(query)
+      return db.reader.get<{ count: number }>(
+        `SELECT count(*) AS count FROM (SELECT 1 FROM gw_event WHERE ${sql} LIMIT ?)`,
+        ...params,
+        query.limit,
+      )!.count
+    },
     async head() {
-      const row = db.reader.get<Row>('SELECT position, hash FROM gw_event ORDER BY position DESC LIMIT 1')
-      return row === undefined ? { position: 0n, hash: genesis } : { position: BigInt(row.position), hash: row.hash }
+      return headOf(db.reader.get<HeadRow>(lastEvent) ?? db.reader.get<HeadRow>(baseRow))
     },
-    async secret() {
-      return db.reader.get<{ secret: Uint8Array }>('SELECT secret FROM gw_event_secret')!.secret
+    async base() {
+      return headOf(db.reader.get<HeadRow>(baseRow))
     },
+    async registers(prefix, after = '', limit = 1_000) {
+      return db.reader.all<Register>(
+        'SELECT name, version, value FROM gw_event_register WHERE name >= ? AND name < ? AND name > ? ORDER BY name LIMIT ?',
+        prefix,
+        `${prefix}\u{10ffff}`,
+        after,
+        limit,
+      )
+    },
+    setRegister: (name, value, version) => ({
+      procedure: `${import.meta.url}#setRegister`,
+      args: { name, value, version },
+    }),
+    drop: ({ position, hash }) => ({ procedure: `${import.meta.url}#drop`, args: { position, hash } }),
   }
 }

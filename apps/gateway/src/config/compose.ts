@@ -1,0 +1,74 @@
+import { CircuitBreaker } from '@gw/breaker'
+import { pino } from 'pino'
+import type { Gateway } from '../gateway.ts'
+import type { GatewayOptions } from '../options.ts'
+import type { RouteTable } from './route-table.ts'
+import type { GatewayConfig } from './schema.ts'
+import { breakerOptionsOf, given } from './upstream-options.ts'
+
+/** What `createGateway` takes, from a configuration. */
+export function gatewayOptionsOf(config: GatewayConfig): GatewayOptions {
+  const { admin, metrics, secret, logLevel = process.stdout.isTTY ? 'warn' : 'info' } = config
+  return given({
+    title: config.title,
+    description: config.description,
+    serverType: config.serverType,
+    dataDir: config.dataDir,
+    nodeId: config.nodeId,
+    databaseUrl: config.databaseUrl,
+    redisUrl: config.redisUrl,
+    coldTier:
+      config.coldTier &&
+      given({
+        url: config.coldTier.url,
+        afterMs: config.coldTier.after,
+        backupIntervalMs: config.coldTier.backupInterval,
+      }),
+    idempotencyWindowMs: config.idempotencyWindow,
+    maxWorkers: config.maxWorkers,
+    maxConcurrentRequests: config.maxConcurrentRequests,
+    maxBodyBytes: config.maxBody,
+    requestTimeoutMs: config.requestTimeout,
+    gracefulShutdownMs: config.gracefulShutdown,
+    drainDelayMs: config.drainDelay,
+    leaseMs: config.lease,
+    trustedProxies: config.trustedProxies,
+    viaName: config.viaName,
+    metrics: metrics && given(metrics),
+    admin: admin && given(admin),
+    secret: secret === undefined ? undefined : new TextEncoder().encode(secret),
+    logger: logLevel === 'silent' ? undefined : pino({ level: logLevel }),
+  }) as GatewayOptions
+}
+
+/**
+ * Puts the parts of a configuration in force that may change while the gateway runs: routes, upstreams, breakers and limits. Throws,
+ * and changes nothing, where the routes cannot be.
+ */
+export function applyConfig(
+  gateway: Gateway,
+  table: RouteTable,
+  before: GatewayConfig | undefined,
+  config: GatewayConfig,
+): void {
+  table.replace(config)
+  const wanted = breakersOf(config)
+  const present = before === undefined ? new Map<string, string>() : breakersOf(before)
+  for (const [name, options] of wanted) {
+    // One that stays the same keeps what it has counted.
+    if (present.get(name) === options) continue
+    gateway.breakers.remove(name)
+    gateway.breakers.add(name, new CircuitBreaker({ ...JSON.parse(options), name }))
+  }
+  for (const name of present.keys()) if (!wanted.has(name)) gateway.breakers.remove(name)
+  if (config.maxConcurrentRequests !== undefined) gateway.admission.maxConcurrentRequests = config.maxConcurrentRequests
+}
+
+/** Every breaker that a configuration names, with its options as text. An upstream's has the upstream's name. */
+function breakersOf({ breakers = {}, upstreams = {} }: GatewayConfig): Map<string, string> {
+  const all = new Map<string, string>()
+  for (const [name, options] of Object.entries(breakers)) all.set(name, JSON.stringify(breakerOptionsOf(options)))
+  for (const [name, { breaker }] of Object.entries(upstreams))
+    if (breaker !== undefined) all.set(name, JSON.stringify(breakerOptionsOf(breaker)))
+  return all
+}

@@ -1,0 +1,152 @@
+import { readFileSync } from 'node:fs'
+import { loadConfig as loadWithC12 } from 'c12'
+import { GatewayError } from '../errors.ts'
+import { configSchema, type GatewayConfig, type GatewayConfigInput } from './schema.ts'
+
+/** Where a configuration comes from; a later source wins: file, environment, flags. */
+export interface ConfigSources {
+  /** Where `gateway.config.{ts,js,json,yaml}` is looked for. */
+  readonly cwd: string
+  /** A file to read instead; it must exist. */
+  readonly file?: string | undefined
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly flags?: GatewayConfigInput
+}
+
+/** A configuration, and the file that it came from. */
+export interface LoadedConfig {
+  readonly config: GatewayConfig
+  /** What the three sources came to, before durations and sizes were read. */
+  readonly input: GatewayConfigInput
+  readonly file: string | undefined
+}
+
+interface Variable {
+  readonly name: string
+  readonly path: readonly [string, ...string[]]
+  readonly read: (text: string) => unknown
+}
+
+const text = (value: string) => value
+const number = (value: string) => (/^\d+$/.test(value.trim()) ? Number(value) : value)
+
+/** What each environment variable sets. */
+export const variables: readonly Variable[] = [
+  { name: 'HOST', path: ['host'], read: text },
+  { name: 'PORT', path: ['port'], read: number },
+  { name: 'GW_ADMIN_HOST', path: ['admin', 'host'], read: text },
+  { name: 'GW_ADMIN_PORT', path: ['admin', 'port'], read: number },
+  { name: 'GW_ADMIN_TOKEN', path: ['admin', 'token'], read: text },
+  { name: 'GW_DATA_DIR', path: ['dataDir'], read: text },
+  { name: 'GW_NODE_ID', path: ['nodeId'], read: text },
+  { name: 'DATABASE_URL', path: ['databaseUrl'], read: text },
+  { name: 'REDIS_URL', path: ['redisUrl'], read: text },
+  { name: 'GW_S3_URL', path: ['coldTier', 'url'], read: text },
+  { name: 'GW_SECRET', path: ['secret'], read: text },
+  { name: 'GW_LEASE', path: ['lease'], read: text },
+  { name: 'GW_LOG_LEVEL', path: ['logLevel'], read: text },
+  { name: 'GW_API_TOKENS', path: ['apiTokens'], read: apiTokens },
+  { name: 'GW_IDEMPOTENCY_WINDOW', path: ['idempotencyWindow'], read: text },
+  { name: 'GW_MAX_BODY', path: ['maxBody'], read: text },
+  { name: 'GW_MAX_CONCURRENT_REQUESTS', path: ['maxConcurrentRequests'], read: number },
+  { name: 'GW_MAX_WORKERS', path: ['maxWorkers'], read: number },
+  { name: 'GW_REQUEST_TIMEOUT', path: ['requestTimeout'], read: text },
+  { name: 'GW_GRACEFUL_SHUTDOWN', path: ['gracefulShutdown'], read: text },
+  { name: 'GW_DRAIN_DELAY', path: ['drainDelay'], read: text },
+]
+
+/**
+ * Reads and checks a configuration. Throws `GatewayError` `invalid_configuration` with every error of it at once, each with its
+ * path, what was expected and which source it came from.
+ */
+export async function loadConfig({ cwd, file, env, flags = {} }: ConfigSources): Promise<LoadedConfig> {
+  const { config: fromFile, configFile } = await readFile(cwd, file)
+  const input: Record<string, unknown> = { ...fromFile }
+  const origins = new Map<string, string>()
+  for (const { name, path, read } of variables) {
+    const value = env[name]
+    if (value === undefined || value === '') continue
+    put(input, path, read(value))
+    origins.set(path.join('.'), name)
+  }
+  for (const [name, value] of Object.entries(flags)) {
+    if (value === undefined) continue
+    for (const [path, leaf] of leaves([name], value)) {
+      put(input, path, leaf)
+      origins.set(path.join('.'), `--${path.join('-').replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`)
+    }
+  }
+  const result = configSchema.safeParse(input)
+  if (!result.success) {
+    const lines = result.error.issues.flatMap((issue) => {
+      const path = issue.path.map(String)
+      const at = pathText(issue.path)
+      if (issue.code === 'unrecognized_keys')
+        return issue.keys.map((key) => `${[at, key].filter(Boolean).join('.')}: no such option`)
+      const origin = origins.get(path.join('.'))
+      return [`${at}${origin === undefined ? '' : ` (${origin})`}: ${issue.message}`]
+    })
+    throw new GatewayError(
+      'invalid_configuration',
+      `${configFile === undefined ? 'The configuration' : configFile} is not valid:\n${lines.map((line) => `  ${line}`).join('\n')}`,
+    )
+  }
+  return { config: result.data, input: input as GatewayConfigInput, file: configFile }
+}
+
+async function readFile(cwd: string, file: string | undefined) {
+  try {
+    const { config, _configFile } = await loadWithC12<Record<string, unknown>>({
+      cwd,
+      name: 'gateway',
+      rcFile: false,
+      globalRc: false,
+      dotenv: false,
+      packageJson: false,
+      envName: false,
+      extend: false,
+      giget: false,
+      configFileRequired: file !== undefined,
+      ...(file === undefined ? {} : { configFile: file }),
+    })
+    // Node keeps JSON modules for good; the file may have changed.
+    if (_configFile?.endsWith('.json'))
+      return { config: JSON.parse(readFileSync(_configFile, 'utf8')), configFile: _configFile }
+    return { config, configFile: _configFile }
+  } catch (cause) {
+    throw new GatewayError(
+      'invalid_configuration',
+      `The configuration ${file ?? 'file'} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    )
+  }
+}
+
+/** `alice:<token>,bob:<token>` as an object; the text itself where it is not that, for the check to refuse. */
+function apiTokens(value: string): unknown {
+  const entries = value.split(',').map((entry) => /^\s*([A-Za-z0-9._@-]+):(\S+)\s*$/.exec(entry))
+  if (entries.some((entry) => entry === null)) return 'not like alice:<token>,bob:<token>'
+  return Object.fromEntries(entries.map((entry) => [entry![1]!, entry![2]!]))
+}
+
+function put(target: Record<string, unknown>, [first, ...rest]: readonly [string, ...string[]], value: unknown): void {
+  const [next, ...others] = rest
+  if (next === undefined) {
+    target[first] = value
+    return
+  }
+  const inner = { ...((target[first] as Record<string, unknown> | undefined) ?? {}) }
+  target[first] = inner
+  put(inner, [next, ...others], value)
+}
+
+function leaves(path: readonly [string, ...string[]], value: unknown): [readonly [string, ...string[]], unknown][] {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return [[path, value]]
+  return Object.entries(value).flatMap(([name, inner]) => (inner === undefined ? [] : leaves([...path, name], inner)))
+}
+
+function pathText(path: readonly PropertyKey[]): string {
+  let at = ''
+  for (const part of path) at += typeof part === 'number' ? `[${part}]` : `${at === '' ? '' : '.'}${String(part)}`
+  return at === '' ? 'the file' : at
+}

@@ -1,0 +1,36 @@
+import { apiTokens, principalOf } from './api-tokens.ts'
+import { applyConfig, gatewayOptionsOf } from './config/compose.ts'
+import type { ConfigSources, LoadedConfig } from './config/load.ts'
+import { followConfig, type LiveConfig } from './config/reload.ts'
+import { RouteTable } from './config/route-table.ts'
+import { createGateway, type Gateway } from './gateway.ts'
+
+/** A gateway whose routes come from its configuration, and the means to change it while it runs. */
+export interface ConfiguredServer {
+  readonly gateway: Gateway
+  readonly live: LiveConfig
+}
+
+/** The server that `gw start` runs where there is a configuration file: a gateway in front of the upstreams that it names. */
+export async function createConfiguredServer(loaded: LoadedConfig, sources: ConfigSources): Promise<ConfiguredServer> {
+  const { config } = loaded
+  const tokens = config.apiTokens ?? {}
+  const gateway = await createGateway({ ...gatewayOptionsOf(config), principal: principalOf(tokens) })
+  try {
+    const authenticated = apiTokens(tokens)
+    gateway.use(async function authentication(c, next) {
+      return c.req.path.startsWith('/health') ? next() : authenticated(c, next)
+    })
+    const table = new RouteTable(gateway)
+    applyConfig(gateway, table, undefined, config)
+    const live = followConfig(gateway, table, sources, loaded)
+    gateway.onShutdown(async () => {
+      live.close()
+      await table.close()
+    })
+    return { gateway, live }
+  } catch (error) {
+    await gateway.close()
+    throw error
+  }
+}

@@ -1,0 +1,177 @@
+import { BlockList, isIP } from 'node:net'
+import type { Run } from '@gw/checkpoint'
+import type { Context, MiddlewareHandler } from 'hono'
+import { GatewayError } from '../errors.ts'
+import type { DurableRouteOptions, Gateway } from '../gateway.ts'
+import { forward, forwardKept, type KeptAnswer, type ProxyParts } from './proxy.ts'
+import { Upstream, UpstreamError, type UpstreamOptions } from './upstream.ts'
+
+/** One route that is passed on to an upstream. */
+export interface ProxyRouteOptions {
+  /** The name of an upstream that `gateway.upstream` has made. */
+  readonly upstream: string
+  /** All methods, unless given. */
+  readonly methods?: readonly string[]
+  /** The request is recorded, finishes after a crash, and the upstream's answer is kept. */
+  readonly durable?: boolean
+  /** The name under which its runs are kept: method and path, unless given. */
+  readonly operation?: string
+  readonly idempotency?: DurableRouteOptions['idempotency']
+  /** How often a durable request is sent where the upstream fails: 3 times. */
+  readonly retry?: { readonly maxAttempts?: number }
+  /**
+   * A durable request that was on its way when the process died: it is sent again with the same `Idempotency-Key` (`execute`, the
+   * default), or waits for a person (`park`).
+   */
+  readonly onUnknown?: 'execute' | 'park'
+  /** Request fields that a durable request keeps, so that it can be sent again after a crash. Credentials only when named. */
+  readonly headers?: readonly string[]
+  /** The longest body; above 1 MiB only where the route says so. A durable route keeps it in memory, any other streams. */
+  readonly maxBodyBytes?: number
+}
+
+/** The upstreams of a gateway, and what all of its proxied routes share. */
+export class Upstreams {
+  readonly #upstreams = new Map<string, Upstream>()
+  readonly #trusted = new BlockList()
+  readonly viaName: string
+
+  constructor({
+    trustedProxies = [],
+    viaName = 'gw',
+  }: { readonly trustedProxies?: readonly string[]; readonly viaName?: string }) {
+    this.viaName = viaName
+    for (const network of trustedProxies) trust(this.#trusted, network)
+  }
+
+  add(name: string, options: UpstreamOptions): void {
+    if (this.#upstreams.has(name))
+      throw new GatewayError('invalid_option', `Expected \`upstreams.${name}\` to be new, got it twice`)
+    this.#upstreams.set(name, new Upstream(name, options))
+  }
+
+  get trusted(): BlockList {
+    return this.#trusted
+  }
+
+  get(name: string): Upstream {
+    const upstream = this.#upstreams.get(name)
+    if (upstream === undefined) {
+      const known = [...this.#upstreams.keys()].join(', ') || 'none'
+      throw new GatewayError('invalid_option', `Expected \`upstream\` to be one of ${known}, got \`${name}\``)
+    }
+    return upstream
+  }
+
+  /** Ends each connection when what is under way on it is done. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#upstreams.values()].map((upstream) => upstream.close()))
+  }
+
+  /** Cuts every connection. */
+  async destroy(): Promise<void> {
+    await Promise.all([...this.#upstreams.values()].map((upstream) => upstream.destroy()))
+  }
+}
+
+/** Registers a proxied route: a stream straight through, or a durable request whose one step is the call to the upstream. */
+export function proxyRoute(gateway: Gateway, path: string, options: ProxyRouteOptions): void {
+  for (const method of options.methods ?? ['ALL'])
+    gateway.on(method, [path], ...proxyHandlers(gateway, gateway.upstreams, method, path, options))
+}
+
+/** What a proxied route passes, for one of its methods. */
+export function proxyHandlers(
+  gateway: Gateway,
+  upstreams: Upstreams,
+  method: string,
+  path: string,
+  options: ProxyRouteOptions,
+): readonly MiddlewareHandler[] {
+  const { upstream: name, durable = false, idempotency } = options
+  gateway.admitBodies(options.maxBodyBytes)
+  const parts: ProxyParts = {
+    upstream: upstreams.get(name),
+    get breaker() {
+      return gateway.breakers.find(name)
+    },
+    trustedProxies: upstreams.trusted,
+    viaName: upstreams.viaName,
+    requestIdOf: (c) => c.get('requestId') as string,
+  }
+  if (durable) {
+    return [
+      gateway.durable({
+        operation: options.operation ?? `${method} ${path}`.replaceAll(' ', '_'),
+        ...(idempotency === undefined ? {} : { idempotency }),
+        ...(options.headers === undefined ? {} : { headers: options.headers }),
+        ...(options.maxBodyBytes === undefined ? {} : { maxBodyBytes: options.maxBodyBytes }),
+      }) as MiddlewareHandler,
+      ((c: Context) => forwardDurably(c, parts, options)) as MiddlewareHandler,
+    ]
+  }
+  const straight = ((c: Context) => forward(c, parts)) as MiddlewareHandler
+  return idempotency === undefined || idempotency === 'off'
+    ? [straight]
+    : [gateway.deduplicated({ missing: idempotency }), straight]
+}
+
+const retriedStatuses: ReadonlySet<number> = new Set([502, 503, 504])
+const keptBytes = 1_048_576
+
+/** The upstream's answer to a request that is recorded; sent again with one and the same key until it is one. */
+async function forwardDurably(
+  c: Context,
+  parts: ProxyParts,
+  { retry, onUnknown }: ProxyRouteOptions,
+): Promise<Response> {
+  const body = new Uint8Array(await c.req.arrayBuffer())
+  const maxAttempts = retry?.maxAttempts ?? 3
+  const run = (c.var as { readonly run: Run }).run
+  const kept = await run.step(
+    'forward',
+    async ({ attempt, idempotencyKey, signal }): Promise<KeptAnswer> => {
+      const answer = await forwardKept(c, parts, { body, idempotencyKey, signal, maxBytes: keptBytes })
+      if (answer instanceof Response) {
+        return {
+          status: answer.status,
+          fields: [...answer.headers],
+          body: new Uint8Array(await answer.arrayBuffer()),
+        }
+      }
+      if (retriedStatuses.has(answer.status) && attempt < maxAttempts)
+        throw new UpstreamError(
+          'upstream_unreachable',
+          `${parts.upstream.name} answered ${answer.status}`,
+          true,
+          undefined,
+        )
+      return answer
+    },
+    {
+      retry: { maxAttempts, initialMs: 200, retryable: (error) => error instanceof UpstreamError },
+      ...(onUnknown === 'park' ? { onCrash: 'park' as const } : {}),
+    },
+  )
+  const response = new Response(
+    kept.status === 204 || kept.status === 304 ? null : (kept.body as Uint8Array<ArrayBuffer>),
+    {
+      status: kept.status,
+    },
+  )
+  for (const [field, value] of kept.fields) if (!/^content-length$/i.test(field)) response.headers.append(field, value)
+  return response
+}
+
+function trust(list: BlockList, network: string): void {
+  const [address = '', prefix] = network.split('/')
+  const family = isIP(address)
+  const bits = prefix === undefined ? (family === 6 ? 128 : 32) : Number(prefix)
+  if (family === 0 || !Number.isInteger(bits) || bits < 0 || bits > (family === 6 ? 128 : 32)) {
+    throw new GatewayError(
+      'invalid_option',
+      `Expected \`trustedProxies\` to be addresses or networks like 10.0.0.0/8, got \`${network}\``,
+    )
+  }
+  list.addSubnet(address, bits, family === 6 ? 'ipv6' : 'ipv4')
+}

@@ -1,0 +1,101 @@
+import type { CheckpointHooks, CheckpointManagerOptions, Failpoint, RunTransition } from './manager-options.ts'
+import type { Operation, Resumer, Settled } from './operation.ts'
+import { defaultRetentionMs } from './retention.ts'
+import { Run, type RunPorts } from './run.ts'
+import type { RunRecord, StepRecord } from './run-record.ts'
+import type { CheckpointStore, Held } from './store.ts'
+import type { Write } from './unit.ts'
+import { Wakeups } from './wakeups.ts'
+
+/** A run that this process drives. */
+export interface Live {
+  readonly run: Run
+  readonly settled: Promise<Settled>
+}
+
+/** What the parts of a manager share: its store, who it is, and which runs it has. */
+export class Core {
+  readonly options: CheckpointManagerOptions
+  readonly store: CheckpointStore
+  readonly now: () => number
+  readonly random: () => number
+  readonly leaseMs: number
+  readonly hooks: CheckpointHooks[] = []
+  readonly operations: Map<string, Operation> = new Map()
+  readonly resumers: Map<string, Resumer> = new Map()
+  readonly live: Map<string, Live> = new Map()
+  /** Runs of this process that nobody drives just now, though nothing is wrong: on their way in, or held by hand. */
+  readonly spoken: Map<string, Held> = new Map()
+  readonly wakeups: Wakeups = new Wakeups()
+  readonly #ports: RunPorts
+  /** This incarnation, once the manager has started. */
+  owner = ''
+  stopping = false
+
+  constructor(options: CheckpointManagerOptions) {
+    const { store, settleMs = 1_000, now = () => Date.now(), random = () => Math.random() } = options
+    this.options = options
+    this.store = store
+    this.now = now
+    this.random = random
+    this.leaseMs = options.leaseMs ?? 15_000
+    this.hooks.push(options)
+    this.#ports = {
+      store,
+      settleMs,
+      now,
+      random,
+      translateError: options.translateError,
+      failpoint: options.failpoint,
+      changed: (id) => this.wakeups.wake(id),
+    }
+  }
+
+  /** Whether a further handler may begin now. */
+  get room(): number {
+    return (this.options.maxConcurrentRuns ?? 1_000) - this.live.size
+  }
+
+  runOf(record: RunRecord, steps: readonly StepRecord[] = []): Run {
+    return new Run(record, steps, this.#ports, this.operations.get(record.operation)?.frequency)
+  }
+
+  /** When a run of this operation that ends now may be collected. */
+  expiryOf(operation: string): number {
+    const { retentionMs = defaultRetentionMs } = this.options
+    return Math.ceil(this.now() + (this.operations.get(operation)?.retentionMs ?? retentionMs))
+  }
+
+  /** Commits one write in a unit of its own and resolves to its result. */
+  async commit<Result>(write: Write): Promise<Result> {
+    const unit = this.store.unit()
+    let result: unknown
+    unit.add(write, (value) => {
+      result = value
+    })
+    await unit.commit()
+    return result as Result
+  }
+
+  failpoint(name: Failpoint): void {
+    this.options.failpoint?.(name)
+  }
+
+  tell(type: RunTransition['type'], run: RunRecord, actor?: string): void {
+    const { onTransition } = this.options
+    if (onTransition === undefined) return
+    try {
+      onTransition(actor === undefined ? { type, run } : { type, run, actor })
+    } catch (error) {
+      this.report(error)
+    }
+  }
+
+  readonly report = (error: unknown): void => {
+    try {
+      this.options.onError?.(error)
+    } catch {
+      // An observer's failure changes nothing.
+    }
+  }
+}

@@ -1,0 +1,197 @@
+import { encode } from './codec.ts'
+import type { Core } from './core.ts'
+import { CheckpointError } from './errors.ts'
+import { problemOutcome } from './outcome.ts'
+import type { Recovery } from './recovery.ts'
+import { newRunId } from './run-id.ts'
+import type { RunInput, RunRecord, StepRecord } from './run-record.ts'
+import type { Requeue } from './store.ts'
+import { refusalOf, type Write } from './unit.ts'
+import type { UnwindPlan } from './unwinding.ts'
+
+/** Who did something to a run. */
+export interface By {
+  readonly actor: string
+}
+
+/**
+ * What a person decides about a parked run: `rerun` goes on from the last kept step and runs what was under way again; a step with
+ * its value counts as done; `restart` forgets every kept step; `fail` ends the run, taking its effects back.
+ */
+export type Decision =
+  | { readonly kind: 'rerun' }
+  | { readonly kind: 'restart' }
+  | { readonly kind: 'done'; readonly step: string; readonly value: unknown }
+  | { readonly kind: 'fail'; readonly reason: string }
+
+/** Where a fork begins, and what is different in it. */
+export interface ForkOptions extends By {
+  /** The first step that runs again, as `charge#2` or `charge` for its first use; every step when absent. */
+  readonly fromStep?: string
+  /** Replaces the body of the request. */
+  readonly body?: Uint8Array | string
+  /** Replaces the version under which it runs. */
+  readonly version?: string
+}
+
+/** What people do to runs from outside. */
+export class Interventions {
+  readonly #core: Core
+  readonly #recovery: Recovery
+
+  constructor(core: Core, recovery: Recovery) {
+    this.#core = core
+    this.#recovery = recovery
+  }
+
+  async cancel(id: string, { actor }: By): Promise<'cancelling' | 'cancelled'> {
+    const run = await this.#change<RunRecord>(id, this.#core.store.cancel(id, this.#core.now()))
+    this.#core.tell('checkpoint.cancel_requested', run, actor)
+    this.#recovery.cancelHere(id)
+    if (this.#core.live.has(id)) return 'cancelling'
+    await this.#recovery.sweepNow()
+    // It may be back in its handler to take its effects back.
+    for (const deadline = this.#core.now() + 1_000; this.#core.live.has(id) && this.#core.now() < deadline; )
+      await this.#core.wakeups.next(id, 1_000)
+    return (await this.#core.store.get(id))?.status === 'cancelled' ? 'cancelled' : 'cancelling'
+  }
+
+  async signal(id: string, name: string, value: unknown, by: By): Promise<void> {
+    const core = this.#core
+    const signalled = await this.#change<RunRecord>(id, core.store.signal(id, name, encode(value), core.now()))
+    core.tell('checkpoint.signalled', signalled, by.actor)
+    if (core.live.has(id)) await this.#recovery.deliverSignals(id)
+    else this.#recovery.sweepAt(core.now())
+  }
+
+  /** Goes on with a failed, dead, cancelled, parked or waiting run. Steps whose effects were taken back run again. */
+  async retry(id: string, { actor }: By): Promise<'queued'> {
+    const run = await this.#found(id)
+    const steps = await this.#core.store.steps(id)
+    const undone = new Set(steps.filter(({ state }) => state === 'undone').map(nameOf))
+    const drop = steps.filter(
+      (step) =>
+        step.state === 'undone' || step.state === 'unwinding' || (step.state === 'kept' && undone.has(nameOf(step))),
+    )
+    await this.#requeue(run, { drop, keep: [] })
+    this.#core.tell('checkpoint.retried', run, actor)
+    return 'queued'
+  }
+
+  async resolve(id: string, decision: Decision, { actor }: By): Promise<'queued'> {
+    const run = await this.#found(id)
+    if (run.status !== 'parked') throw new CheckpointError('not_resumable', `Run ${id} is ${run.status}, not parked`)
+    const steps = await this.#core.store.steps(id)
+    await this.#requeue(run, this.#resolution(run, steps, decision))
+    this.#core.tell('checkpoint.resolved', run, actor)
+    return 'queued'
+  }
+
+  /** Makes a run of its own from a run's input and the steps before `fromStep`. Resolves to its id. */
+  async fork(id: string, { fromStep, body, version, actor }: ForkOptions): Promise<string> {
+    const core = this.#core
+    const run = await this.#found(id)
+    const [input, steps] = await Promise.all([core.store.input(id), core.store.steps(id)])
+    if (input === undefined) throw new CheckpointError('corrupt_record', `Run ${id} has no input`)
+    const kept = steps.filter(({ state }) => state === 'kept')
+    const at = fromStep === undefined ? 0 : kept.findIndex((step) => isNamed(step, fromStep))
+    if (at < 0) throw new CheckpointError('not_found', `Run ${id} kept no step ${fromStep}`)
+    const now = core.now()
+    const forked: RunRecord = {
+      ...run,
+      id: newRunId(now),
+      version: version ?? run.version,
+      status: 'queued',
+      owner: undefined,
+      fence: 0,
+      revision: 1,
+      attempt: 1,
+      recoveries: 0,
+      stage: undefined,
+      progress: undefined,
+      data: undefined,
+      reason: undefined,
+      wakeAt: undefined,
+      cancelRequested: false,
+      signals: 0,
+      links: { forkedFrom: id },
+      idempotencySeed: undefined,
+      settled: false,
+      expiresAt: undefined,
+      createdAt: now,
+      updatedAt: now,
+    }
+    const bytes = typeof body === 'string' ? new TextEncoder().encode(body) : body
+    const edited: RunInput = bytes === undefined ? input : { ...input, body: bytes }
+    await core.commit(core.store.accept(forked, edited, { steps: kept.slice(0, at) }))
+    core.tell('checkpoint.forked', forked, actor)
+    this.#recovery.sweepAt(now)
+    return forked.id
+  }
+
+  #resolution(run: RunRecord, steps: readonly StepRecord[], decision: Decision): Pick<Requeue, 'drop' | 'keep'> {
+    const now = this.#core.now()
+    switch (decision.kind) {
+      case 'rerun':
+        return { drop: steps.filter(({ state }) => state === 'started'), keep: [] }
+      case 'restart':
+        return { drop: steps.filter(({ state }) => state !== 'signal'), keep: [] }
+      case 'done': {
+        const marker = steps.find((step) => step.state === 'started' && isNamed(step, decision.step))
+        if (marker === undefined)
+          throw new CheckpointError('not_found', `Run ${run.id} has no step ${decision.step} under way`)
+        return { drop: [marker], keep: [{ ...marker, state: 'kept', value: encode(decision.value), keptAt: now }] }
+      }
+      case 'fail': {
+        const outcome = problemOutcome(500, 'run_failed', 'The request was given up')
+        const plan: UnwindPlan = { status: 'failed', reason: decision.reason, outcome }
+        const marker: StepRecord = {
+          ...signalOf('$unwind'),
+          state: 'unwinding',
+          value: encode(plan),
+          startedAt: now,
+          keptAt: now,
+        }
+        return { drop: steps.filter(({ state }) => state === 'unwinding'), keep: [marker] }
+      }
+    }
+  }
+
+  async #requeue(run: RunRecord, { drop, keep }: Pick<Requeue, 'drop' | 'keep'>): Promise<void> {
+    const { store, now } = this.#core
+    const { id, revision } = run
+    const names = drop.map(({ name, occurrence, state }) => ({ name, occurrence, state }))
+    await this.#change(id, store.requeue({ id, revision, drop: names, keep, updatedAt: now() }))
+    await this.#recovery.sweepNow()
+  }
+
+  async #found(id: string): Promise<RunRecord> {
+    const run = await this.#core.store.get(id)
+    if (run === undefined) throw new CheckpointError('not_found', `There is no run ${id}`)
+    return run
+  }
+
+  async #change<Result>(id: string, write: Write): Promise<Result> {
+    try {
+      return await this.#core.commit<Result>(write)
+    } catch (error) {
+      const reason = refusalOf(error)?.reason
+      if (reason === undefined) throw error
+      const code =
+        reason === 'not_found' || reason === 'not_resumable' || reason === 'stale' ? reason : 'already_finished'
+      throw new CheckpointError(code, `Run ${id} cannot be changed: ${code.replaceAll('_', ' ')}`, { cause: error })
+    }
+  }
+}
+
+function signalOf(name: string): StepRecord {
+  return { name, occurrence: 1, state: 'signal', value: undefined, attempt: 1, startedAt: 0, keptAt: 0 }
+}
+
+function nameOf({ name, occurrence }: StepRecord): string {
+  return `${name}#${occurrence}`
+}
+
+function isNamed(step: StepRecord, text: string): boolean {
+  return nameOf(step) === text || (step.occurrence === 1 && step.name === text)
+}

@@ -1,0 +1,289 @@
+import type { ByHand } from './by-hand.ts'
+import type { Core } from './core.ts'
+import { cancelledPlan, type Driver } from './driver.ts'
+import { CheckpointError } from './errors.ts'
+import type { Resumer } from './operation.ts'
+import { problemOutcome } from './outcome.ts'
+import { newRunId } from './run-id.ts'
+import type { RunRecord } from './run-record.ts'
+import type { Claimed, Pulse, StoreNews } from './store.ts'
+
+const batch = 100
+const longestTimerMs = 2 ** 31 - 1
+
+/**
+ * Keeps this process's lease, and looks for work: runs of dead owners, queued runs, waits that are over, outcomes that still drive
+ * something elsewhere, finished runs past their time. Every pass that fails is followed by another.
+ */
+export class Recovery {
+  readonly #core: Core
+  readonly #driver: () => Driver
+  readonly #byHand: ByHand
+  #sweeping: Promise<void> | undefined
+  #sweepTimer: ReturnType<typeof setTimeout> | undefined
+  #beatTimer: ReturnType<typeof setTimeout> | undefined
+  #collectTimer: ReturnType<typeof setTimeout> | undefined
+  #nextSweepAt = Number.POSITIVE_INFINITY
+  #again = false
+  #left = false
+  #unlisten: (() => Promise<void>) | undefined
+
+  constructor(core: Core, driver: () => Driver, byHand: ByHand) {
+    this.#core = core
+    this.#driver = driver
+    this.#byHand = byHand
+  }
+
+  /** Takes up a new incarnation, takes back what an earlier life of this node left, and goes on from then on. */
+  async start(): Promise<void> {
+    const core = this.#core
+    const { store, options } = core
+    await store.open()
+    core.owner = `${options.nodeId ?? 'node'}/${newRunId(core.now())}`
+    if (store.shared) {
+      await core.commit<Pulse>(store.beat(core.owner, core.leaseMs))
+      this.#beatLater()
+    }
+    await this.#listen()
+    await this.sweep()
+    this.#collectLater(1_000 + core.random() * 9_000)
+  }
+
+  async stop(): Promise<void> {
+    clearTimeout(this.#sweepTimer)
+    clearTimeout(this.#collectTimer)
+    await this.#sweeping
+  }
+
+  /** Gives the lease up: what is left of this process's runs may be taken at once. */
+  async leave(): Promise<void> {
+    this.#left = true
+    clearTimeout(this.#beatTimer)
+    await this.#unlisten?.().catch(this.#core.report)
+    this.#unlisten = undefined
+    if (this.#core.owner === '' || !this.#core.store.shared) return
+    await this.#core.commit(this.#core.store.leave(this.#core.owner)).catch(this.#core.report)
+  }
+
+  /** Sweeps no later than `at`. */
+  readonly sweepAt = (at: number): void => {
+    if (this.#core.stopping || this.#core.owner === '' || at >= this.#nextSweepAt) return
+    clearTimeout(this.#sweepTimer)
+    this.#nextSweepAt = at
+    this.#sweepTimer = setTimeout(
+      () => {
+        this.#nextSweepAt = Number.POSITIVE_INFINITY
+        if (this.#sweeping === undefined) void this.sweep()
+        else this.#again = true
+      },
+      Math.min(Math.max(0, at - this.#core.now()), longestTimerMs),
+    )
+  }
+
+  sweep(): Promise<void> {
+    this.#sweeping ??= this.#sweep()
+      .catch(this.#core.report)
+      .finally(() => {
+        this.#sweeping = undefined
+        // What came up during the sweep may not have been seen by it.
+        const everyMs = this.#again ? 0 : (this.#core.leaseMs / 3) * (0.9 + 0.2 * this.#core.random())
+        this.#again = false
+        this.sweepAt(this.#core.now() + everyMs)
+      })
+    return this.#sweeping
+  }
+
+  /** A sweep that sees everything that was there when it was asked for. */
+  async sweepNow(): Promise<void> {
+    await this.#sweeping
+    await this.sweep()
+  }
+
+  async #sweep(): Promise<void> {
+    clearTimeout(this.#sweepTimer)
+    this.#nextSweepAt = Number.POSITIVE_INFINITY
+    const core = this.#core
+    const { store, owner } = core
+    const held = await store.held(owner)
+    let orphans = held.filter(({ id }) => !core.live.has(id) && !core.spoken.has(id))
+    while (!core.stopping && core.room > 0) {
+      const limit = Math.min(batch, core.room)
+      const operations = [...core.operations.keys(), ...this.#byHand.operations].filter((name) => this.#runs(name))
+      const claim = {
+        owner,
+        operations,
+        orphans: orphans.slice(0, limit),
+        alone: !store.shared,
+        limit,
+        now: core.now(),
+      }
+      const { runs, nextWakeAt } = await core.commit<Claimed>(store.claim(claim))
+      for (const { id, fence } of runs) core.spoken.set(id, { id, fence })
+      await Promise.all(runs.map((run) => this.#recover(run)))
+      orphans = orphans.slice(limit)
+      if (nextWakeAt !== undefined) this.sweepAt(nextWakeAt)
+      if (runs.length < limit && orphans.length === 0) break
+    }
+    for (const run of await store.unsettled(batch)) {
+      const outcome = await store.outcome(run.id)
+      if (outcome !== undefined) await this.#driver().settleElsewhere(run, outcome).catch(core.report)
+    }
+  }
+
+  #runs(operation: string): boolean {
+    return this.#core.resumers.has(operation) || this.#byHand.operations.includes(operation)
+  }
+
+  /** A run that cannot be taken up is left as an orphan, for the next sweep. */
+  async #recover(run: RunRecord): Promise<void> {
+    try {
+      this.#core.tell('checkpoint.resumed', run)
+      const resumer = this.#core.resumers.get(run.operation)
+      if (run.recoveries > (this.#core.options.maxRecoveries ?? 10)) {
+        const outcome = problemOutcome(500, 'run_dead', 'The request could not be finished')
+        await this.#driver().finish(run, 'dead', 'taken over too often', outcome)
+        this.#done(run)
+      } else if (resumer !== undefined) await this.#resume(run, resumer)
+      else if (run.cancelRequested) await this.#cancelled(run)
+      else this.#byHand.resume(run)
+    } catch (error) {
+      this.#core.spoken.delete(run.id)
+      this.#core.report(error)
+    }
+  }
+
+  async #resume(run: RunRecord, resumer: Resumer): Promise<void> {
+    const core = this.#core
+    const operation = core.operations.get(run.operation)!
+    const [input, steps] = await Promise.all([core.store.input(run.id), core.store.steps(run.id)]).catch(unlessErased)
+    if (input === 'erased') {
+      const outcome = problemOutcome(410, 'payload_erased', 'The request was erased')
+      await this.#driver().finish(run, 'dead', 'payload_erased', outcome)
+      this.#done(run)
+      return
+    }
+    if (input === undefined) throw new CheckpointError('corrupt_record', `Run ${run.id} has no input`)
+    if (run.cancelRequested && steps.length === 0) {
+      await this.#cancelled(run)
+      return
+    }
+    const other = operation.version !== run.version
+    if (other && operation.onVersion === 'park' && !run.cancelRequested) {
+      const reason = `accepted by version ${run.version}, this is ${operation.version}`
+      const suspension = {
+        status: 'parked',
+        reason,
+        wakeAt: undefined,
+        attempt: run.attempt,
+        updatedAt: core.now(),
+      } as const
+      await this.#driver().suspend(run, suspension)
+      this.#done(run)
+      return
+    }
+    const live = core.runOf(run, other && operation.onVersion === 'restart' ? [] : steps)
+    if (run.cancelRequested) live.rewind(cancelledPlan)
+    this.#driver()
+      .drive(run, live, () => resumer(live, run, input), operation)
+      .catch(core.report)
+  }
+
+  async #cancelled(run: RunRecord): Promise<void> {
+    await this.#driver().finish(run, 'cancelled', 'cancelled', cancelledPlan.outcome)
+    this.#done(run)
+  }
+
+  #done(run: RunRecord): void {
+    this.#core.spoken.delete(run.id)
+    this.#core.wakeups.wake(run.id)
+  }
+
+  #beatLater(): void {
+    this.#beatTimer = setTimeout(() => {
+      this.#beat()
+        .catch(this.#core.report)
+        .finally(() => {
+          if (!this.#left) this.#beatLater()
+        })
+    }, this.#core.leaseMs / 3)
+  }
+
+  async #beat(): Promise<void> {
+    const core = this.#core
+    const { lapsed, cancelRequested } = await core.commit<Pulse>(core.store.beat(core.owner, core.leaseMs))
+    for (const id of cancelRequested) this.cancelHere(id)
+    if (lapsed) await this.#checkHeld()
+  }
+
+  /** After a lapse, others may have taken runs whose handlers still go on here. */
+  async #checkHeld(): Promise<void> {
+    const live = [...this.#core.live]
+    const held = new Map((await this.#core.store.held(this.#core.owner)).map(({ id, fence }) => [id, fence]))
+    for (const [id, { run }] of live) {
+      if (held.get(id) === run.fence || this.#core.live.get(id)?.run !== run) continue
+      run.stop(new CheckpointError('lease_lost', `Run ${id} goes on elsewhere; this process may not write to it`))
+    }
+  }
+
+  /** Ends a run of this process that somebody asked to cancel. */
+  cancelHere(id: string): void {
+    this.#core.live.get(id)?.run.stop(new CheckpointError('run_cancelled', 'The request was cancelled'))
+    if (this.#core.spoken.has(id)) void this.#byHand.cancel(id).catch(this.#core.report)
+  }
+
+  async #listen(): Promise<void> {
+    const { store } = this.#core
+    if (store.listen === undefined || this.#unlisten !== undefined) return
+    this.#unlisten = await store
+      .listen((news) => this.#hear(news))
+      .catch((error: unknown) => {
+        this.#core.report(error)
+        return undefined
+      })
+  }
+
+  #hear(news: StoreNews): void {
+    if (news.kind === 'queued') this.sweepAt(this.#core.now() + Math.floor(this.#core.random() * 10))
+    else if (news.kind === 'finished') this.#core.wakeups.wake(news.id)
+    else if (news.kind === 'cancel') this.cancelHere(news.id)
+    else void this.deliverSignals(news.id).catch(this.#core.report)
+  }
+
+  /** Gives a run of this process the signals that are kept for it. */
+  async deliverSignals(id: string): Promise<void> {
+    const live = this.#core.live.get(id)
+    if (live === undefined) return
+    for (const step of await this.#core.store.steps(id)) if (step.state === 'signal') live.run.deliver(step)
+  }
+
+  #collectLater(afterMs: number): void {
+    if (this.#core.stopping) return
+    this.#collectTimer = setTimeout(() => {
+      this.collect()
+        .catch(this.#core.report)
+        .finally(() =>
+          this.#collectLater((this.#core.options.gcIntervalMs ?? 3_600_000) * (0.9 + 0.2 * this.#core.random())),
+        )
+    }, afterMs)
+    // A timer of an hour must not keep a process that is otherwise done.
+    ;(this.#collectTimer as { unref?: () => void }).unref?.()
+  }
+
+  /** Deletes finished runs past their time, a batch at a time, letting requests through in between. Resolves to how many. */
+  async collect(): Promise<number> {
+    let collected = 0
+    while (!this.#core.stopping) {
+      const n = await this.#core.commit<number>(this.#core.store.collect(this.#core.now(), batch))
+      collected += n
+      if (n < batch) break
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    return collected
+  }
+}
+
+/** A request that was erased with its subject's key can never be taken up again. */
+function unlessErased(error: unknown): readonly ['erased', readonly []] {
+  if (error instanceof Error && 'code' in error && error.code === 'payload_erased') return ['erased', []]
+  throw error
+}

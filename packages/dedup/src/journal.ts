@@ -1,0 +1,112 @@
+import type { KeyLink, Settlement, StoredResponse } from './store.ts'
+
+/** A settlement that the store could not take yet. */
+export interface JournalEntry {
+  readonly link: KeyLink
+  /** The answer, sealed as the store would have it; absent where the key is to be freed. */
+  readonly response?: StoredResponse
+  readonly windowMs: number
+  /** When it is given up, in milliseconds of this machine's own clock. */
+  readonly until: number
+}
+
+/** Keeps what a store could not take while it was down. */
+export interface CompletionJournal {
+  add(entry: JournalEntry): void | Promise<void>
+  /** Forgets the entry of a claim. */
+  remove(link: KeyLink): void | Promise<void>
+  entries(): readonly JournalEntry[] | Promise<readonly JournalEntry[]>
+}
+
+/** Keeps entries in this process's memory, at most `maxEntries` of them: 10,000. The oldest goes first. */
+export function memoryJournal({ maxEntries = 10_000 }: { readonly maxEntries?: number } = {}): CompletionJournal {
+  const kept = new Map<string, JournalEntry>()
+  return {
+    add(entry) {
+      kept.set(entry.link.token, entry)
+      if (kept.size > maxEntries) kept.delete(kept.keys().next().value!)
+    },
+    remove(link) {
+      kept.delete(link.token)
+    },
+    entries: () => [...kept.values()],
+  }
+}
+
+const firstDelayMs = 100
+const lastDelayMs = 1_000
+
+/** Offers journalled settlements to the store again until it takes them or their window is over; idle while there are none. */
+export class LateSettlements {
+  readonly #journal: CompletionJournal
+  readonly #settle: (entry: JournalEntry) => Promise<Settlement>
+  readonly #ended: (entry: JournalEntry, how: Settlement | 'given_up') => void
+  readonly #now: () => number
+  #timer: ReturnType<typeof setTimeout> | undefined
+  #delayMs = firstDelayMs
+  #stopped = false
+
+  constructor(
+    journal: CompletionJournal,
+    now: () => number,
+    settle: (entry: JournalEntry) => Promise<Settlement>,
+    ended: (entry: JournalEntry, how: Settlement | 'given_up') => void,
+  ) {
+    this.#journal = journal
+    this.#now = now
+    this.#settle = settle
+    this.#ended = ended
+  }
+
+  async add(entry: JournalEntry): Promise<void> {
+    await this.#journal.add(entry)
+    this.#schedule()
+  }
+
+  /** Takes up what an earlier process left in the journal. */
+  async resume(): Promise<void> {
+    this.#stopped = false
+    if ((await this.#journal.entries()).length > 0) this.#schedule()
+  }
+
+  stop(): void {
+    this.#stopped = true
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+
+  #schedule(): void {
+    if (this.#stopped) return
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      this.#pass().then(
+        (left) => {
+          if (left) this.#schedule()
+        },
+        () => this.#schedule(),
+      )
+    }, this.#delayMs)
+  }
+
+  /** Whether anything is left. The first failure ends the pass: the store is still down. */
+  async #pass(): Promise<boolean> {
+    for (const entry of await this.#journal.entries()) {
+      if (entry.until <= this.#now()) {
+        await this.#journal.remove(entry.link)
+        this.#ended(entry, 'given_up')
+        continue
+      }
+      let how: Settlement
+      try {
+        how = await this.#settle(entry)
+      } catch {
+        this.#delayMs = Math.min(lastDelayMs, this.#delayMs * 2)
+        return true
+      }
+      await this.#journal.remove(entry.link)
+      this.#ended(entry, how)
+    }
+    this.#delayMs = firstDelayMs
+    return false
+  }
+}

@@ -1,0 +1,121 @@
+import { expect, test } from 'vitest'
+import { codeOfAnswer, counting, send } from './fixture.ts'
+
+type Options = NonNullable<Parameters<typeof counting>[0]>
+
+/** How often the handler runs when the request is sent twice. */
+async function runs(status: number, options: Options = {}, mark?: 'markExecuted' | 'markNotExecuted'): Promise<number> {
+  const { app, calls } = counting(options, (_, c) => {
+    if (mark !== undefined) c.get('idempotency')[mark]()
+    return new Response(status === 304 ? null : 'x', { status })
+  })
+  await send(app, 'k')
+  await send(app, 'k')
+  return calls.n
+}
+
+test('C1: 2xx, 3xx and terminal 4xx are kept; what says "not now" frees the key', async () => {
+  for (const status of [200, 201, 202, 302, 304, 400, 402, 403, 404, 410, 412, 422])
+    expect([status, await runs(status)]).toEqual([status, 1])
+  for (const status of [401, 407, 408, 409, 421, 423, 425, 429])
+    expect([status, await runs(status)]).toEqual([status, 2])
+})
+
+test('C1: 429 or 503 and then success on one key', async () => {
+  for (const status of [429, 503]) {
+    const { app } = counting({}, (n) => (n === 1 ? new Response('later', { status }) : Response.json({ n })))
+    const first = await send(app, 'k')
+    expect([first.status, first.headers.get('idempotency-status')]).toEqual([status, 'released'])
+    expect(await (await send(app, 'k')).json()).toEqual({ n: 2 })
+    expect((await send(app, 'k')).headers.get('idempotent-replayed')).toBe('true')
+  }
+})
+
+test('C2: what was turned away before it began frees the key under every policy, thrown or answered', async () => {
+  for (const code of ['breaker_open', 'pool_exhausted', 'overloaded', 'draining', 'shed', 'queue_timeout']) {
+    for (const record of ['deterministic', 'stripe'] as const) {
+      const thrown = counting({ record, onServerError: 'store' }, () => {
+        throw Object.assign(new Error(code), { code })
+      })
+      thrown.app.onError(() => new Response('no', { status: 503 }))
+      const answered = counting({ record, onServerError: 'store' }, () =>
+        Response.json({ code }, { status: 503, headers: { 'content-type': 'application/problem+json' } }),
+      )
+      for (const { app, calls } of [thrown, answered]) {
+        await send(app, 'k')
+        await send(app, 'k')
+        expect([code, record, calls.n]).toEqual([code, record, 2])
+      }
+    }
+  }
+})
+
+test('C2: work that was marked as executed before its breaker opened is not run again', async () => {
+  const { app, calls } = counting({}, (_, c) => {
+    c.get('idempotency').markExecuted()
+    throw Object.assign(new Error('open'), { code: 'breaker_open' })
+  })
+  app.onError(() => new Response('no', { status: 503 }))
+  await send(app, 'k')
+  expect((await send(app, 'k')).status).toBe(503)
+  expect(calls.n).toBe(1)
+})
+
+test('C3: a 5xx frees the key unless its effect was marked; the route may say otherwise', async () => {
+  expect(await runs(500)).toBe(2)
+  expect(await runs(500, {}, 'markExecuted')).toBe(1)
+  expect(await runs(500, {}, 'markNotExecuted')).toBe(2)
+  expect(await runs(500, { onServerError: 'release' }, 'markExecuted')).toBe(2)
+  expect(await runs(500, { onServerError: 'store' })).toBe(1)
+  expect(await runs(500, { onServerError: 'store' }, 'markNotExecuted')).toBe(2)
+  expect(await runs(201, {}, 'markNotExecuted')).toBe(2)
+})
+
+test('C3: a thrown error is its answer: kept when the effect was marked, and the key is free otherwise', async () => {
+  for (const marked of [true, false]) {
+    const { app, calls } = counting({}, (_, c) => {
+      if (marked) c.get('idempotency').markExecuted()
+      throw new Error('broken')
+    })
+    app.onError((_, c) => c.json({ oops: true }, 500))
+    await send(app, 'k')
+    const again = await send(app, 'k')
+    expect([again.status, await again.json(), calls.n]).toEqual([500, { oops: true }, marked ? 1 : 2])
+  }
+})
+
+test('C3: a thrown thing that is no error passes through, and leaves a marked key unknown', async () => {
+  for (const marked of [true, false]) {
+    const { app, calls, clock } = counting({}, (_, c) => {
+      if (marked) c.get('idempotency').markExecuted()
+      throw 'not an error'
+    })
+    await expect(send(app, 'k')).rejects.toBe('not an error')
+    if (marked) {
+      clock.ms += 30_001
+      expect(await codeOfAnswer(await send(app, 'k'))).toEqual([409, 'idempotency_outcome_unknown'])
+    } else await expect(send(app, 'k')).rejects.toBe('not an error')
+    expect(calls.n).toBe(marked ? 1 : 2)
+  }
+})
+
+test('C4: stripe keeps every answer of a handler that began, success keeps 2xx only', async () => {
+  for (const status of [200, 404, 429, 500])
+    expect([status, await runs(status, { record: 'stripe' })]).toEqual([status, 1])
+  for (const [status, times] of [
+    [200, 1],
+    [302, 2],
+    [404, 2],
+    [500, 2],
+  ] as const)
+    expect([status, await runs(status, { record: 'success' })]).toEqual([status, times])
+})
+
+test('an unknown option and a wrong value are construction errors', () => {
+  expect(() => counting({ windowSeconds: 5 } as Options)).toThrow('Unknown option `windowSeconds`')
+  expect(() => counting({ windowMs: 0 })).toThrow('`windowMs`')
+  expect(() => counting({ onUnknown: 'guess' as 'reject' })).toThrow('`onUnknown`')
+  expect(() => counting({ onLargeBody: 'spill' })).toThrow('`spill`')
+  expect(() => counting({}, undefined, { leaseMs: Number.NaN })).toThrow('`leaseMs`')
+  expect(() => counting({}, undefined, { cache: { maxAge: 1 } as object })).toThrow('`maxAge`')
+})

@@ -1,0 +1,219 @@
+import { afterEach, expect, test } from 'vitest'
+import { consume, EventStore, eventStream, memoryEventStore, subscribe } from '../src/index.ts'
+import { sqliteEventStore } from '../src/stores/sqlite.ts'
+import { closeDatabases, openTestDatabase } from './test-database.ts'
+
+const stores: EventStore[] = []
+afterEach(async () => {
+  for (const events of stores.splice(0)) await events.stop()
+  await closeDatabases()
+})
+
+function memory(): EventStore {
+  const events = new EventStore({ store: memoryEventStore() })
+  stores.push(events)
+  return events
+}
+
+async function take(events: EventStore, count: number, options = {}): Promise<string[]> {
+  const seen: string[] = []
+  for await (const batch of subscribe(events, options)) {
+    seen.push(...batch.events.map(({ position }) => position))
+    if (seen.length >= count) return seen
+  }
+  return seen
+}
+
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => String(from + i))
+
+test('S1: from the start, from the end and after a position, with a signal when it has caught up', async () => {
+  const events = memory()
+  for (let i = 0; i < 5; i++) await events.append('a', { i })
+  const batches = subscribe(events, { from: { after: '3' }, batch: 1 })
+  const first = await batches.next()
+  expect(first.value).toMatchObject({ scannedTo: '4', caughtUp: false })
+  expect((await batches.next()).value).toMatchObject({ scannedTo: '5', caughtUp: true })
+  await batches.return?.()
+  expect(await take(events, 5)).toEqual(range(1, 6))
+  const end = subscribe(events, { from: 'end' })
+  expect((await end.next()).value).toMatchObject({ events: [], scannedTo: '5', caughtUp: true })
+  await events.append('b', {})
+  expect((await end.next()).value.events).toHaveLength(1)
+  await end.return?.()
+})
+
+test('S1: "end" is where the log ended when the subscription was made, however late it is read', async () => {
+  const events = memory()
+  await events.append('a', {})
+  const batches = subscribe(events, { from: 'end' })
+  await new Promise((resolve) => setImmediate(resolve))
+  await events.append('b', {})
+  expect((await batches.next()).value.events.map(({ type }: { type: string }) => type)).toEqual(['b'])
+  await batches.return?.()
+})
+
+test('S1: 1,000 joins while events are appended: no gap, no repeat, no reorder at the seam', async () => {
+  const events = memory()
+  let appending = true
+  const writer = (async () => {
+    while (appending) {
+      await events.append('a', {})
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  })()
+  for (let join = 0; join < 1_000; join++) {
+    const head = Number((await events.store.head()).position)
+    const after = Math.max(0, head - 3)
+    const seen = await take(events, 5, { from: { after: BigInt(after) }, batch: 1 + (join % 4) })
+    expect(seen).toEqual(range(after + 1, after + 1 + seen.length))
+  }
+  appending = false
+  await writer
+})
+
+test('S1: a sparse filter never moves past what was scanned, and what was scanned is not scanned again', async () => {
+  const events = memory()
+  for (let i = 0; i < 250; i++) await events.append(i % 100 === 0 ? 'rare' : 'common', {})
+  const scans: [string, number][] = []
+  for await (const batch of subscribe(events, { filter: { type: 'rare' }, batch: 2, live: false }))
+    scans.push([batch.scannedTo, batch.events.length])
+  expect(scans).toEqual([
+    ['101', 2],
+    ['250', 1],
+  ])
+})
+
+test('S1: a subscriber that does not pull holds back no append, and nothing is read for it', async () => {
+  const events = memory()
+  const batches = subscribe(events, { batch: 10 })
+  for (let i = 0; i < 500; i++) await events.append('a', {})
+  expect((await batches.next()).value.events).toHaveLength(10)
+  await batches.return?.()
+})
+
+test('S2: of two instances of one consumer, one works; when it stops, the other goes on where it was', async () => {
+  const events = memory()
+  const seen: string[] = []
+  const start = (instance: string) =>
+    consume(events, {
+      name: 'mail',
+      leaseMs: 60_000,
+      handle: async ({ events: batch }) => {
+        for (const { position } of batch) seen.push(`${instance}${position}`)
+      },
+    })
+  const a = start('a')
+  await events.append('x', {})
+  await a.whenProcessed(1n)
+  const b = start('b')
+  await events.append('x', {})
+  await a.whenProcessed(2n)
+  expect([a.state, b.state]).toEqual(['working', 'waiting'])
+  await a.stop()
+  await events.append('x', {})
+  await b.whenProcessed(3n)
+  expect(seen).toEqual(['a1', 'a2', 'b3'])
+  expect([a.state, b.state]).toEqual(['stopped', 'working'])
+})
+
+test('S2: an instance that lost its lease commits nothing more', async () => {
+  const store = memoryEventStore()
+  const slow = new EventStore({ store })
+  const quick = new EventStore({ store })
+  stores.push(slow, quick)
+  let release: () => void = () => {}
+  const blocked = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  let entered: () => void = () => {}
+  const inside = new Promise<void>((resolve) => {
+    entered = resolve
+  })
+  const effects: string[] = []
+  const a = consume(slow, {
+    name: 'n',
+    leaseMs: 60_000,
+    handle: async (_, commit) => {
+      entered()
+      await blocked
+      await commit(() => {
+        effects.push('a')
+      })
+    },
+  })
+  await slow.append('x', {})
+  await inside
+  const { value, version } = (await store.registers('consumer/n'))[0]!
+  const unit = store.unit()
+  unit.add(
+    store.setRegister('consumer/n', JSON.stringify({ position: JSON.parse(value).position, owner: 'b' }), version),
+  )
+  await unit.commit()
+  release()
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  expect(JSON.parse((await store.registers('consumer/n'))[0]!.value)).toEqual({ position: '0', owner: 'b' })
+  expect(a.state).toBe('waiting')
+  expect(effects).toEqual(['a'])
+})
+
+test('S2: a dead instance is taken over when its register has not changed for a lease', async () => {
+  const store = memoryEventStore()
+  const events = new EventStore({ store })
+  stores.push(events)
+  await events.append('x', {})
+  const unit = store.unit()
+  unit.add(store.setRegister('consumer/n', JSON.stringify({ position: '0', owner: 'dead' }), 0))
+  await unit.commit()
+  const consumer = consume(events, { name: 'n', leaseMs: 50, handle: async () => {} })
+  await consumer.whenProcessed(1n)
+})
+
+test('S2: a handler that throws gets its batch again; the error is told', async () => {
+  const events = memory()
+  let tries = 0
+  const errors: unknown[] = []
+  const consumer = consume(events, {
+    name: 'n',
+    onError: (error) => errors.push(error),
+    handle: async () => {
+      if (++tries < 3) throw new Error('not yet')
+    },
+  })
+  await events.append('x', {})
+  await consumer.whenProcessed('1')
+  expect([tries, errors.length]).toEqual([3, 2])
+})
+
+test('S1: server-sent events carry position, type and data, and Last-Event-ID goes on exactly after it', async () => {
+  const events = memory()
+  for (let i = 0; i < 4; i++) await events.append(i % 2 === 0 ? 'even' : 'odd', { i })
+  const request = new Request('http://x/events', { headers: { 'last-event-id': '2' } })
+  const response = eventStream(events, request, { filter: { type: 'even' } })
+  expect(response.headers.get('content-type')).toBe('text/event-stream')
+  const reader = response.body!.getReader()
+  const text = new TextDecoder().decode((await reader.read()).value)
+  await reader.cancel()
+  expect(text).toMatch(/^id: 3\nevent: even\ndata: \{.*"i":2.*\}\n\nid: 4\n\n: caught up\n\n$/)
+  const wrong = new Request('http://x/', { headers: { 'last-event-id': 'x' } })
+  expect(() => eventStream(events, wrong)).toThrow(expect.objectContaining({ code: 'invalid_option' }))
+})
+
+test('S1: the place of a consumer outlives the process, on SQLite', async () => {
+  const db = await openTestDatabase()
+  const positions: string[] = []
+  const run = async () => {
+    const events = new EventStore({ store: sqliteEventStore({ db }) })
+    const consumer = consume(events, {
+      name: 'n',
+      handle: async ({ events: batch }) => {
+        positions.push(...batch.map(({ position }) => position))
+      },
+    })
+    const { position } = await events.append('x', {})
+    await consumer.whenProcessed(position!)
+    await events.stop()
+  }
+  await run()
+  await run()
+  expect(positions).toEqual(['1', '2'])
+})

@@ -1,0 +1,7 @@
+// The part of npm test that needs servers; tests/services/run.ts starts them around it.
+import { pnpm } from './pnpm.mjs'
+
+const nightly = process.argv[2] === 'nightly'
+
+pnpm('exec', 'turbo', 'run', 'test', '--concurrency=1', '--output-logs=full')
+pnpm('run', 'crash', '--cycles', nightly ? '2000' : '20')
