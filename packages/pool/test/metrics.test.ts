@@ -1,4 +1,4 @@
-import { type PoolMetrics, poolMeasurements } from '@gw/pool'
+import { type HistogramSnapshot, type PoolMetrics, poolMeasurements } from '@gw/pool'
 import { expect, test } from 'vitest'
 import { failure } from './fake-server.ts'
 import { make } from './making.ts'
@@ -122,7 +122,7 @@ test('C12: the names of OpenTelemetry, with the durations in seconds', async () 
   )
   const wait = measurements.find(({ name }) => name.endsWith('wait_time'))
   expect(wait).toMatchObject({ unit: 's', kind: 'histogram', value: { count: 2, sumSeconds: 0.03 } })
-  const { boundsSeconds, counts } = wait!.value as { boundsSeconds: number[]; counts: number[] }
+  const { boundsSeconds, counts } = wait!.value as HistogramSnapshot
   expect(counts[boundsSeconds.indexOf(0.05)]).toBe(1)
 })
 
