@@ -1,9 +1,10 @@
 import { PoolError } from './errors.ts'
 import type { ConnectionFactory } from './factory.ts'
-import { type AcquireOptions, type DrainReport, FactoryPool } from './factory-pool.ts'
+import { type DrainReport, FactoryPool } from './factory-pool.ts'
 import type { Lease } from './lease.ts'
 import { type PoolHealth, type PoolMetrics, poolHealth, readMetrics } from './metrics.ts'
 import { expected, type PoolOptions, type ResolvedOptions, resolveOptions } from './options.ts'
+import type { AcquireOptions } from './request.ts'
 
 /** How `start` waits. */
 export interface StartOptions {

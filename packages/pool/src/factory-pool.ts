@@ -1,38 +1,22 @@
-import { ref, unref } from './clock.ts'
 import { Connector } from './connector.ts'
 import { Engine } from './engine.ts'
 import { Entry } from './entry.ts'
-import { PoolError, type PoolErrorCode, type PoolFigures } from './errors.ts'
+import type { PoolError, PoolFigures } from './errors.ts'
 import type { ConnectionFactory } from './factory.ts'
 import { Counters } from './figures.ts'
 import { IdleList } from './idle-list.ts'
 import { Keeper } from './keeper.ts'
 import { Lease, type Lender } from './lease.ts'
 import { checkBounds, type PoolTransition, type ResolvedOptions } from './options.ts'
-import { type Waiter, WaitQueue } from './wait-queue.ts'
-
-/** How one connection is asked for. */
-export interface AcquireOptions {
-  /** Gives the place in the queue up when it aborts. */
-  readonly signal?: AbortSignal | undefined
-  /** Smaller is served sooner; each step weighs as much as `agingMs` of waiting. 0 */
-  readonly priority?: number | undefined
-  /** In place of the pool's `acquireTimeoutMs`; 0 does not wait. */
-  readonly timeoutMs?: number | undefined
-}
+import { Refusals } from './refusals.ts'
+import { type AcquireOptions, Deadlines, type Request } from './request.ts'
+import { Starting } from './starting.ts'
+import { WaitQueue } from './wait-queue.ts'
 
 /** What a drain came to. */
 export interface DrainReport {
   /** Loans that were not given back by the deadline and whose connections were closed under them. */
   readonly forced: number
-}
-
-interface Request<Connection extends object> extends Waiter {
-  readonly resolve: (lease: Lease<Connection>) => void
-  readonly reject: (error: PoolError) => void
-  readonly signal: AbortSignal | undefined
-  onAbort: (() => void) | undefined
-  readonly takenAt: Error | undefined
 }
 
 const provenMs = 500
@@ -50,7 +34,9 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   readonly #keeper: Keeper<Connection>
   readonly #entries: Map<Connection, Entry<Connection>> = new Map()
   readonly #diedEarly: WeakSet<Connection> = new WeakSet()
-  readonly #startListeners: Set<(error?: unknown) => void> = new Set()
+  readonly #starting: Starting
+  readonly #deadlines: Deadlines<Request<Connection>>
+  readonly #refusals: Refusals
   readonly #validateAfterIdleMs: number
   readonly #capturesStacks: boolean
   #state: 'open' | 'draining' | 'closed' = 'open'
@@ -61,9 +47,6 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   #generation = 0
   #failedChecks = 0
   #trouble: 'failing' | 'breaker_open' | undefined
-  #deadlineTimer: unknown
-  #holds = false
-  #armedForMs = Number.POSITIVE_INFINITY
   #drained: Promise<DrainReport> | undefined
   #onQuiet: (() => void) | undefined
   #onEmpty: (() => void) | undefined
@@ -89,11 +72,14 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     this.#idle = new IdleList((entry) => this.#born(entry))
     this.#queue = new WaitQueue((entry) => this.#dispatched(entry))
     this.#engine = new Engine(
-      { admits: () => this.#admits, create: () => this.#create(), destroy: (entry) => this.#close(entry) },
+      { admits: () => this.admits, create: () => this.#create(), destroy: (entry) => this.#close(entry) },
       this.#idle,
       this.#queue,
       max,
     )
+    this.#deadlines = new Deadlines(options.clock, this.#queue, (request) => this.#expire(request))
+    this.#starting = new Starting(options.clock)
+    this.#refusals = new Refusals(this, this.#connector)
     this.#keeper = new Keeper(this, options)
   }
 
@@ -158,7 +144,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   }
 
   acquire(options?: AcquireOptions): Promise<Lease<Connection>> {
-    if (options?.signal?.aborted === true) return this.#refuse(this.#aborted(options.signal))
+    if (options?.signal?.aborted === true) return this.#refuse(this.#refusals.aborted(options.signal))
     const lease = this.tryAcquire()
     return lease === undefined ? this.#wait(options) : Promise.resolve(lease)
   }
@@ -171,7 +157,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
       entry.lost ||
       entry.generation !== this.#generation ||
       now >= entry.softExpiryMs ||
-      this.#entries.size + this.#coming > this.#engine.max
+      this.size > this.#engine.max
     ) {
       this.retire(entry)
     } else {
@@ -190,42 +176,21 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   }
 
   /** Resolves when the minimum is there, or, with `failFast` and no minimum, the first connection. */
-  start(options: { readonly failFast?: boolean; readonly timeoutMs?: number }): Promise<void> {
-    const { clock } = this.#options
+  async start(options: { readonly failFast?: boolean; readonly timeoutMs?: number }): Promise<void> {
     const { failFast = false, timeoutMs = this.#options.acquireTimeoutMs } = options
+    if (this.#state !== 'open') throw this.#refusals.draining()
     this.begin()
     const wanted = Math.max(this.floor, failFast ? 1 : 0)
-    if (this.#entries.size >= wanted) {
-      this.#tell('started')
-      return Promise.resolve()
+    if (this.#entries.size < wanted) {
+      const grown = this.#starting.wait(wanted, timeoutMs, failFast, () =>
+        this.failing
+          ? this.#refusals.unavailable()
+          : this.#refusals.slow(`had ${this.#entries.size} of ${wanted} connections after ${timeoutMs} ms`),
+      )
+      if (this.size < wanted) this.#engine.connect()
+      await grown
     }
-    return new Promise((resolve, reject) => {
-      const end = (error?: PoolError): void => {
-        clock.clearTimeout(timer)
-        this.#startListeners.delete(listener)
-        if (error === undefined) {
-          this.#tell('started')
-          resolve()
-        } else reject(error)
-      }
-      const listener = (error?: unknown): void => {
-        if (this.#state !== 'open') end(this.#error('pool_draining', 'is draining'))
-        else if (error !== undefined && failFast) end(this.#unavailable())
-        else if (this.#entries.size >= wanted) end()
-      }
-      const timer = clock.setTimeout(() => {
-        end(
-          this.#connector.failing
-            ? this.#unavailable()
-            : this.#error(
-                'pool_start_timeout',
-                `had ${this.#entries.size} of ${wanted} connections after ${timeoutMs} ms`,
-              ),
-        )
-      }, timeoutMs)
-      this.#startListeners.add(listener)
-      if (this.#entries.size + this.#coming < wanted) this.#engine.connect()
-    })
+    this.#tell('started')
   }
 
   resize(min: number, max: number): void {
@@ -234,7 +199,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     this.#engine.max = max
     this.#keeper.bound()
     for (const entry of this.#idle.entries()) {
-      if (this.#entries.size + this.#coming <= max) break
+      if (this.size <= max) break
       this.retireIdle(entry)
     }
     this.#tell('resized')
@@ -262,26 +227,24 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     if (this.#state === 'closed') this.#checkEmpty()
   }
 
-  /** Lets the process end once nobody waits: at the next sweep, since telling a timer costs more than most waits. */
+  /** Lets the process end once nobody waits. */
   rest(): void {
-    if (!this.#holds || this.#queue.size > 0) return
-    this.#holds = false
-    unref(this.#deadlineTimer)
+    this.#deadlines.rest()
   }
 
   fillMin(): void {
     if (!this.#started || this.#state !== 'open') return
-    while (this.#entries.size + this.#coming < this.#keeper.floor && this.#admits) this.#engine.connect()
+    while (this.size < this.#keeper.floor && this.admits) this.#engine.connect()
   }
 
   /** Whether another connection would be one too many. */
   get full(): boolean {
-    return this.#entries.size + this.#coming + this.#connector.limbo >= this.#engine.max
+    return this.size + this.#connector.limbo >= this.#engine.max
   }
 
   /** Whether a connect may start now. */
   get admits(): boolean {
-    return this.#admits
+    return this.#state !== 'closed' && this.#connector.admits && !this.full
   }
 
   connect(): void {
@@ -292,6 +255,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     return this.#entries.values()
   }
 
+  /** How many there are, those being opened included. */
   get size(): number {
     return this.#entries.size + this.#coming
   }
@@ -342,10 +306,6 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     return true
   }
 
-  get #admits(): boolean {
-    return this.#state !== 'closed' && this.#connector.admits && !this.full
-  }
-
   #unfitToLend(entry: Entry<Connection>, now: number): boolean {
     return entry.lost || entry.generation !== this.#generation || now >= entry.hardExpiryMs
   }
@@ -377,10 +337,10 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
 
   #wait(options: AcquireOptions | undefined): Promise<Lease<Connection>> {
     const { clock, acquireTimeoutMs, maxWaiting, agingMs } = this.#options
-    if (this.#state !== 'open') return this.#refuse(this.#error('pool_draining', 'is draining'))
+    if (this.#state !== 'open') return this.#refuse(this.#refusals.draining())
     if (!this.#started) this.begin()
     if (this.#queue.size >= maxWaiting)
-      return this.#refuse(this.#exhausted(`has ${maxWaiting} requests waiting already`))
+      return this.#refuse(this.#refusals.exhausted(`has ${maxWaiting} requests waiting already`))
     const now = clock.now()
     const timeoutMs = options?.timeoutMs ?? acquireTimeoutMs
     const signal = options?.signal
@@ -403,10 +363,10 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
       if (!request.waiting) return
       if (timeoutMs <= 0) return this.#expire(request)
       if (signal !== undefined) {
-        request.onAbort = () => this.#settle(request, this.#aborted(signal))
+        request.onAbort = () => this.#settle(request, this.#refusals.aborted(signal))
         signal.addEventListener('abort', request.onAbort, { once: true })
       }
-      this.#arm(request.deadlineMs, now)
+      this.#deadlines.arm(request.deadlineMs, now)
     })
   }
 
@@ -426,35 +386,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   #expire(request: Request<Connection>): void {
     this.counters.acquisitionTimeouts++
     const waitedMs = Math.round(this.#options.clock.now() - request.arrivedAtMs)
-    this.#settle(request, this.#exhausted(`gave no connection in ${waitedMs} ms`))
-  }
-
-  /** One timer for all who wait, set for the earliest deadline. */
-  #arm(deadlineMs: number, now: number): void {
-    const { clock } = this.#options
-    if (deadlineMs >= this.#armedForMs) {
-      if (!this.#holds) ref(this.#deadlineTimer)
-      this.#holds = true
-      return
-    }
-    clock.clearTimeout(this.#deadlineTimer)
-    this.#holds = true
-    this.#armedForMs = deadlineMs
-    this.#deadlineTimer = clock.setTimeout(() => this.#expireAll(), Math.max(1, Math.ceil(deadlineMs - now)))
-  }
-
-  #expireAll(): void {
-    const now = this.#options.clock.now()
-    this.#armedForMs = Number.POSITIVE_INFINITY
-    this.#deadlineTimer = undefined
-    let earliest = Number.POSITIVE_INFINITY
-    for (let request = this.#queue.first; request !== undefined; ) {
-      const next = request.next as Request<Connection> | undefined
-      if (request.deadlineMs <= now) this.#expire(request)
-      else earliest = Math.min(earliest, request.deadlineMs)
-      request = next
-    }
-    if (earliest !== Number.POSITIVE_INFINITY) this.#arm(earliest, now)
+    this.#settle(request, this.#refusals.exhausted(`gave no connection in ${waitedMs} ms`))
   }
 
   /** generic-pool has a connection for whoever is first. */
@@ -537,7 +469,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
       return
     }
     this.#keeper.born()
-    for (const listener of this.#startListeners) listener()
+    this.#starting.grew(this.#entries.size)
     this.fillMin()
   }
 
@@ -565,13 +497,13 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     if (this.#trouble !== trouble) this.#tell(trouble, error)
     this.#trouble = trouble
     this.#trim()
-    for (const listener of this.#startListeners) listener(error)
+    this.#starting.failed(() => this.#refusals.unavailable())
   }
 
   /** Serves those who wait from the idle ones, and connects for the rest; generic-pool counts a failed connect a few turns too long. */
   #serve(): void {
     this.#engine.dispense()
-    while (this.#queue.length > this.#idle.length + this.#coming && this.#admits) this.#engine.connect()
+    while (this.#queue.length > this.#idle.length + this.#coming && this.admits) this.#engine.connect()
     this.#trim()
   }
 
@@ -579,7 +511,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   #trim(): void {
     if (this.#queue.size === 0 || this.#entries.size > 0 || !this.#connector.failing) return
     while (this.#queue.size > this.#connector.inFlight) {
-      this.#settle(this.#queue.pop() as Request<Connection>, this.#unavailable())
+      this.#settle(this.#queue.pop() as Request<Connection>, this.#refusals.unavailable())
     }
   }
 
@@ -587,7 +519,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     const { clock } = this.#options
     this.#state = 'draining'
     this.#tell('draining')
-    for (const listener of this.#startListeners) listener()
+    this.#starting.ended(() => this.#refusals.draining())
     let timer: unknown
     const quiet = new Promise<void>((resolve) => {
       this.#onQuiet = resolve
@@ -601,9 +533,9 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     this.#connector.stop()
     this.#connector.abort()
     for (let request = this.#queue.first; request !== undefined; request = this.#queue.first) {
-      this.#settle(request, this.#error('pool_draining', 'ended before a connection was free'))
+      this.#settle(request, this.#refusals.draining('ended before a connection was free'))
     }
-    clock.clearTimeout(this.#deadlineTimer)
+    this.#deadlines.end()
     for (const entry of this.#idle.entries()) this.retireIdle(entry)
     const now = clock.now()
     let forced = 0
@@ -626,42 +558,12 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   }
 
   #checkEmpty(): void {
-    if (this.#entries.size + this.#coming + this.#connector.limbo === 0) this.#onEmpty?.()
+    if (this.size + this.#connector.limbo === 0) this.#onEmpty?.()
   }
 
   #refuse(error: PoolError): Promise<never> {
     this.counters.failedAcquisitions++
     return Promise.reject(error)
-  }
-
-  #aborted(signal: AbortSignal): PoolError {
-    return this.#error('pool_aborted', 'was no longer waited for', { cause: signal.reason })
-  }
-
-  #unavailable(): PoolError {
-    const cause = this.#connector.lastError
-    const retryAfterMs = this.#connector.retryAfterMs()
-    return this.#connector.blockedByBreaker
-      ? this.#error('breaker_open', 'has no connection and its breaker lets none be made', { cause, retryAfterMs })
-      : this.#error('pool_factory_failed', 'has no connection and could make none', { cause, retryAfterMs })
-  }
-
-  #exhausted(what: string): PoolError {
-    const { use } = this.counters
-    const meanUseMs = use.count === 0 ? 0 : use.sumMs / use.count
-    const turnMs = ((this.#queue.size + 1) * meanUseMs) / this.#engine.max
-    const retryAfterMs = Math.ceil(Math.min(30_000, Math.max(100, turnMs)))
-    return this.#error('pool_exhausted', what, { retryAfterMs, cause: this.#connector.lastError })
-  }
-
-  #error(code: PoolErrorCode, what: string, details: { cause?: unknown; retryAfterMs?: number } = {}): PoolError {
-    const { figures } = this
-    const { active, idle, pendingCreate, max, waiting } = figures
-    return new PoolError(
-      code,
-      `Pool \`${this.poolName}\` of \`${this.factoryName}\` ${what} (${active} active, ${idle} idle, ${pendingCreate} connecting, ${max} at most, ${waiting} waiting)`,
-      { pool: this.poolName, factory: this.factoryName, figures, ...details },
-    )
   }
 
   #tell(type: PoolTransition['type'], cause?: unknown): void {

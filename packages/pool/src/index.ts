@@ -8,7 +8,7 @@ export {
 } from './connection-pool.ts'
 export { PoolError, type PoolErrorCode, type PoolErrorDetails, type PoolFigures } from './errors.ts'
 export type { ConnectBreaker, ConnectionFactory, CreateContext } from './factory.ts'
-export type { AcquireOptions, DrainReport } from './factory-pool.ts'
+export type { DrainReport } from './factory-pool.ts'
 export type { HistogramSnapshot } from './figures.ts'
 export { Lease } from './lease.ts'
 export { type PoolMeasurement, poolMeasurements } from './metric-names.ts'
@@ -16,3 +16,4 @@ export { type FactoryMetrics, type PoolFigureSet, type PoolHealth, type PoolMetr
 export { type PoolEnv, type PoolMiddlewareOptions, pool } from './middleware.ts'
 export type { PoolLeak, PoolOptions, PoolTransition } from './options.ts'
 export type { PreWarmWindow } from './pre-warm.ts'
+export type { AcquireOptions } from './request.ts'

@@ -46,8 +46,8 @@ const bugs: readonly Bug[] = [
   {
     name: 'a connection that is being closed takes no place',
     file: 'factory-pool.ts',
-    from: 'this.#entries.size + this.#coming + this.#connector.limbo >= ',
-    to: 'this.#entries.size + this.#coming >= ',
+    from: 'this.size + this.#connector.limbo >= ',
+    to: 'this.size >= ',
   },
   {
     name: 'a connect given up takes no place',
@@ -63,8 +63,8 @@ const bugs: readonly Bug[] = [
   },
   {
     name: 'only the first timeout fires',
-    file: 'factory-pool.ts',
-    from: 'if (earliest !== Number.POSITIVE_INFINITY) this.#arm(earliest, now)',
+    file: 'request.ts',
+    from: 'if (earliest !== Number.POSITIVE_INFINITY) this.arm(earliest, now)',
     to: '',
   },
   {
