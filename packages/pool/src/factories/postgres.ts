@@ -41,11 +41,13 @@ export function postgresFactory({
       let onClosed: (() => void) | undefined
       const ended = (): void => {
         onClosed?.()
-        // A client that cannot connect any more would let its second query wait for ever; one that has ended refuses it.
+        // Otherwise a query after this would wait for a connection that never comes.
         void sql.end({ timeout: 0 })
         lost(new Error('The connection was closed'))
       }
       const sql: Sql = postgres(url, {
+        // A connection that dies while postgres.js reads the types is an unhandled rejection there.
+        fetch_types: false,
         ...client,
         max: 1,
         idle_timeout: 0,
