@@ -53,7 +53,6 @@ export function postgresFactory({
         idle_timeout: 0,
         max_lifetime: 0,
         connect_timeout: 0,
-        fetch_types: false,
         // postgres.js takes any socket that is connected, and parsed options where its types say the given ones.
         socket: async (parsed: unknown) => {
           if (used) throw Object.assign(new Error('The connection has been closed'), { code: 'CONNECTION_CLOSED' })
