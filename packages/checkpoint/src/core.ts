@@ -5,6 +5,7 @@ import { defaultRetentionMs } from './retention.ts'
 import { Run, type RunPorts } from './run.ts'
 import type { RunRecord, StepRecord } from './run-record.ts'
 import type { CheckpointStore, Held } from './store.ts'
+import { runtimeTimers, type Timers } from './timers.ts'
 import type { Write } from './unit.ts'
 import { Wakeups } from './wakeups.ts'
 
@@ -21,6 +22,7 @@ export class Core {
   readonly payloads: Payloads
   readonly now: () => number
   readonly random: () => number
+  readonly timers: Timers
   readonly leaseMs: number
   readonly hooks: CheckpointHooks[] = []
   readonly operations: Map<string, Operation> = new Map()
@@ -28,7 +30,7 @@ export class Core {
   readonly live: Map<string, Live> = new Map()
   /** Runs of this process that nobody drives just now, though nothing is wrong: on their way in, or held by hand. */
   readonly spoken: Map<string, Held> = new Map()
-  readonly wakeups: Wakeups = new Wakeups()
+  readonly wakeups: Wakeups
   readonly #ports: RunPorts
   /** This incarnation, once the manager has started. */
   owner = ''
@@ -36,11 +38,14 @@ export class Core {
 
   constructor(options: CheckpointManagerOptions) {
     const { store, settleMs = 1_000, now = () => Date.now(), random = () => Math.random() } = options
+    const { timers = runtimeTimers } = options
     this.options = options
     this.store = store
     this.payloads = new Payloads(store, options.seal)
     this.now = now
     this.random = random
+    this.timers = timers
+    this.wakeups = new Wakeups(timers)
     this.leaseMs = options.leaseMs ?? 15_000
     this.hooks.push(options)
     this.#ports = {
@@ -49,6 +54,7 @@ export class Core {
       settleMs,
       now,
       random,
+      timers,
       translateError: options.translateError,
       failpoint: options.failpoint,
       changed: (id) => this.wakeups.wake(id),

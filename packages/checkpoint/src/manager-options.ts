@@ -4,6 +4,7 @@ import type { PayloadSeal } from './payloads.ts'
 import type { Run } from './run.ts'
 import type { Links, Outcome, RunRecord } from './run-record.ts'
 import type { CheckpointStore } from './store.ts'
+import type { Timers } from './timers.ts'
 import type { Unit } from './unit.ts'
 
 /** The points at which a fault test may stop the process. */
@@ -89,6 +90,8 @@ export interface CheckpointManagerOptions extends CheckpointHooks {
   readonly translateError?: (error: unknown) => unknown
   readonly now?: () => number
   readonly random?: () => number
+  /** What periods are waited for with; the runtime's timers unless given. */
+  readonly timers?: Timers
   /** Observes; what it throws changes nothing. */
   readonly onTransition?: (transition: RunTransition) => void
   /** Hears of errors that no caller is there to hear. */
@@ -118,7 +121,16 @@ const called = [
   'failpoint',
   'translateError',
 ] as const
-const known: ReadonlySet<string> = new Set(['store', 'nodeId', 'require', 'seal', ...positive, ...whole, ...called])
+const known: ReadonlySet<string> = new Set([
+  'store',
+  'nodeId',
+  'require',
+  'seal',
+  'timers',
+  ...positive,
+  ...whole,
+  ...called,
+])
 
 /** Throws `invalid_option` for the first option that is unknown or out of range. */
 export function checkManagerOptions(options: CheckpointManagerOptions): void {

@@ -8,6 +8,7 @@ import { patchOf, type RunUpdate } from './run-update.ts'
 import { sha256Hex } from './sha256.ts'
 import { type AttemptPorts, attempt, type StepContext, type StepOptions, type Verification } from './step.ts'
 import type { CheckpointStore, Held, Kept, Statement } from './store.ts'
+import type { Timers } from './timers.ts'
 import { refusalOf, type Unit } from './unit.ts'
 import type { Compensation, UnwindPlan } from './unwinding.ts'
 import { fetchOnce, type KeptResponse } from './upstream.ts'
@@ -20,6 +21,7 @@ export interface RunPorts {
   readonly settleMs: number
   readonly now: () => number
   readonly random: () => number
+  readonly timers: Timers
   readonly translateError: ((error: unknown) => unknown) | undefined
   readonly failpoint: ((name: 'step.before' | 'step.after', run: Run) => void) | undefined
   /** Something that people watch has changed. */
@@ -42,6 +44,10 @@ const ordinary: ReadonlySet<unknown> = new Set(['constraint', 'procedure_failed'
 /** Why nothing more may be kept. Any other stop still lets a step that has happened be remembered. */
 const final: ReadonlySet<unknown> = new Set(['lease_lost', 'storage_unknown', 'stopping'])
 
+function isFinal(reason: Error): boolean {
+  return reason instanceof CheckpointError && final.has(reason.code)
+}
+
 /** One durable request, as its handler sees it in `c.var.run`. */
 export class Run {
   readonly id: string
@@ -56,7 +62,7 @@ export class Run {
   readonly #held: Held
   readonly #seed: string
   readonly #replay: Replay
-  readonly #waits = new Waits()
+  readonly #waits: Waits
   readonly #maxPending: number
   readonly #undone = new Set<string>()
   #compensations: Compensation[] = []
@@ -82,7 +88,8 @@ export class Run {
     this.#ports = ports
     this.#held = { id: record.id, fence: record.fence }
     this.#seed = record.idempotencySeed ?? record.id
-    this.#replay = new Replay(steps, ports.settleMs)
+    this.#replay = new Replay(steps, ports.settleMs, ports.timers)
+    this.#waits = new Waits(ports.timers)
     this.#maxPending = pendingStepsOf(frequency)
     if (steps.length > 0) this.#recall(steps)
   }
@@ -103,7 +110,9 @@ export class Run {
 
   /** Ends the run in this process: its signal aborts and every further step throws `reason`. */
   stop(reason: Error): void {
-    if (this.#stop !== undefined) return
+    // A cancellation is known to a run that takes its effects back; that this process lost it weighs more than any other reason.
+    if (this.#plan !== undefined && 'code' in reason && reason.code === 'run_cancelled') return
+    if (this.#stop !== undefined && (isFinal(this.#stop) || !isFinal(reason))) return
     this.#stop = reason
     this.#waits.stop()
     this.#controller?.abort(reason)
@@ -475,7 +484,7 @@ export class Run {
   }
 
   async #commitSteps(steps: readonly StepRecord[], statements?: readonly Statement[]): Promise<Kept> {
-    if (this.#stop instanceof CheckpointError && final.has(this.#stop.code)) throw this.#stop
+    if (this.#stop !== undefined && isFinal(this.#stop)) throw this.#stop
     const { store, payloads, failpoint, changed } = this.#ports
     failpoint?.('step.before', this)
     const sealed = payloads.sealed ? await Promise.all(steps.map((step) => payloads.sealStep(this, step))) : steps
@@ -532,12 +541,13 @@ export class Run {
 
 function attemptPortsOf(
   run: Run,
-  { random, translateError }: RunPorts,
+  { random, timers, translateError }: RunPorts,
   check: () => void,
   idempotencyKeyOf: (key: string) => string,
 ): AttemptPorts {
   return {
     random,
+    timers,
     translateError,
     fence: run.fence,
     check,

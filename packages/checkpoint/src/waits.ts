@@ -1,3 +1,5 @@
+import type { Timers } from './timers.ts'
+
 /** Why a run waits in the store, and until when. */
 export interface Wait {
   readonly reason: string
@@ -14,10 +16,15 @@ export class Waits {
   readonly #waits = new Set<Wait>()
   readonly #signals = new Map<string, string[]>()
   readonly #expected = new Map<string, { readonly index: number; arrive(value: string): void }[]>()
-  #scheduled: ReturnType<typeof setTimeout> | undefined
+  readonly #timers: Timers
+  #scheduled: unknown
   /** Called once, when only waits are left. */
   onIdle: ((wait: Wait) => void) | undefined
   signalsSeen = 0
+
+  constructor(timers: Timers) {
+    this.#timers = timers
+  }
 
   begin(): void {
     this.#active++
@@ -73,13 +80,13 @@ export class Waits {
   }
 
   stop(): void {
-    clearTimeout(this.#scheduled)
+    this.#timers.clearTimeout(this.#scheduled)
     this.onIdle = undefined
   }
 
   #watch(): void {
-    clearTimeout(this.#scheduled)
-    this.#scheduled = setTimeout(() => {
+    this.#timers.clearTimeout(this.#scheduled)
+    this.#scheduled = this.#timers.setTimeout(() => {
       if (this.#active > 0 || this.#waits.size === 0) return
       let first: Wait | undefined
       for (const wait of this.#waits)
