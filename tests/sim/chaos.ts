@@ -32,9 +32,15 @@ export class Chaos {
       const node = this.#chance.pick(this.#nodes)
       const forMs = this.#chance.between(0.1, 3) * this.#leaseMs
       if (this.#faults.happens('crash', 0.25)) this.#crash(node, forMs)
-      if (this.#faults.happens('pause', 0.2)) node.pause(forMs)
-      if (this.#faults.happens('store_partition', 0.2))
-        this.#cuts.set(node, { until: this.#loop.now + forMs, how: this.#chance.odds(0.5) ? 'both' : 'replies' })
+      if (this.#faults.happens('pause', 0.2)) {
+        this.#loop.note(node.name, `is paused for ${forMs.toFixed(0)} ms`)
+        node.pause(forMs)
+      }
+      if (this.#faults.happens('store_partition', 0.2)) {
+        const how = this.#chance.odds(0.5) ? 'both' : 'replies'
+        this.#loop.note(node.name, `is cut from the store (${how}) for ${forMs.toFixed(0)} ms`)
+        this.#cuts.set(node, { until: this.#loop.now + forMs, how })
+      }
       if (this.#faults.happens('store_crash', 0.1)) this.crashStore()
       if (this.#faults.happens('handover', 0.1)) this.#handOver(node)
       if (this.#faults.happens('node_clock_jump', 0.1)) node.jump(this.#chance.between(-3_000, 3_000))
@@ -61,6 +67,7 @@ export class Chaos {
   }
 
   crashStore(): void {
+    this.#loop.note('store', 'crashes')
     this.storeDownUntil = this.#loop.now + this.#chance.between(0.05, 1.2) * this.#leaseMs
   }
 
@@ -71,6 +78,7 @@ export class Chaos {
 
   #crash(node: SimNode, forMs: number): void {
     if (node.life === undefined) return
+    this.#loop.note(node.name, 'crashes')
     node.crash()
     this.crashes++
     this.#startLater(node, forMs)
@@ -79,6 +87,7 @@ export class Chaos {
   #handOver(node: SimNode): void {
     const { life } = node
     if (life === undefined) return
+    this.#loop.note(node.name, 'gets SIGTERM')
     void node.handOver(this.#chance.between(0, this.#leaseMs)).then(() => {
       if (node.life === undefined) this.#startLater(node, 10)
     })

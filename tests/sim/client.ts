@@ -124,6 +124,7 @@ export class Client {
         broken('P2 one run a key', `${sent.key} has the runs ${keyed.run} and ${run}`)
       keyed.run = run
     }
+    if (run !== null && status === 202 && this.#chance.odds(0.12)) await this.#cancel(keyed, run)
     const final = sent.path.startsWith('/jobs') ? finalRunOf(heard) !== undefined : plainFinal(heard)
     if (!final) return
     if (keyed.cancelled && status === 201)

@@ -123,7 +123,11 @@ export class SimDatabase {
         unit.add({ procedure: 'memory', args: guarded(() => tear()) })
       }
       if (write.procedure !== 'memory') ofKeys.push(i)
-      else unit.add({ procedure: 'memory', args: guarded(write.args) }, (result) => void (results[i] = result))
+      else {
+        unit.add({ procedure: 'memory', args: guarded(write.args) }, (result) => {
+          results[i] = result
+        })
+      }
     }
     if (ofKeys.length > 0) {
       // The stores have tables of their own: the keys' part goes last, so that its refusal takes everything before it back.

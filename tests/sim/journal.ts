@@ -1,3 +1,4 @@
+import type { RunRecord, StepRecord } from '@gw/checkpoint'
 import type { Model } from './model.ts'
 
 /** An answer as a client or the network sees it. */
@@ -144,12 +145,23 @@ export class Journal {
       this.#broken('no unexpected error', error instanceof Error ? (error.stack ?? error.message) : String(error))
   }
 
+  /** A run that ended otherwise than well has taken back each effect that can be, and one that ended well none. */
+  #undone({ id, status }: RunRecord, steps: readonly StepRecord[]): void {
+    for (const { name, occurrence, state } of steps) {
+      if (state !== 'kept' || !name.startsWith('undo-')) continue
+      const undone = this.effects.has(`${id} undo ${name}#${occurrence}`)
+      if (undone !== (status === 'failed' || status === 'cancelled') && status !== 'dead')
+        this.#broken('S3 compensation', `${id} is ${status}, ${name}#${occurrence} was ${undone ? '' : 'not '}undone`)
+    }
+  }
+
   /** What can only be said when everything is over. */
   end(rows: ReadonlyMap<string, number>): void {
     for (const requestId of this.#nothingRan) {
       const run = this.#model.runOfRequest(requestId)
       if (run !== undefined) this.#broken('P4 unknown is said', `${requestId} was told that nothing ran; ${run} did`)
     }
+    for (const { record, steps } of this.#model.runs.values()) this.#undone(record, steps)
     for (const [row, count] of rows)
       if (count !== 1) this.#broken('S5 exactly once', `the row ${row} was written ${count} times`)
   }

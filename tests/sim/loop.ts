@@ -38,6 +38,11 @@ export class Loop {
     }
   }
 
+  /** Remembers in the trace what is no event of its own. */
+  note(who: string, what: string): void {
+    this.#trace.add(this.now, who, what)
+  }
+
   sleep(ms: number): Promise<void> {
     return new Promise((resolve) => void this.after(ms, undefined, 'sleep', resolve))
   }

@@ -7,7 +7,7 @@ import type { Host } from './loop.ts'
 export type Instruction =
   | { readonly do: 'step' | 'undoable' | 'verified' | 'row'; readonly name: string; readonly ms: number }
   | { readonly do: 'both'; readonly names: readonly [string, string]; readonly ms: number }
-  | { readonly do: 'sleep'; readonly name: string; readonly ms: number }
+  | { readonly do: 'sleep' | 'beside'; readonly name: string; readonly ms: number }
   | { readonly do: 'wait'; readonly name: string; readonly ms: number | undefined }
   | { readonly do: 'update' | 'pause'; readonly ms: number }
   | { readonly do: 'flaky'; readonly times: number }
@@ -17,21 +17,22 @@ export type Instruction =
 export function drawProgram(chance: Chance, leaseMs: number): Instruction[] {
   const program: Instruction[] = []
   const length = 1 + chance.below(4)
-  const ms = () => (chance.odds(0.1) ? chance.between(0.3, 1.5) * leaseMs : chance.between(0, 200))
+  const ms = (long = 0.1) => (chance.odds(long) ? chance.between(0.3, 1.5) * leaseMs : chance.between(0, 200))
   for (let i = 0; i < length; i++) {
     const name = chance.pick(['a', 'b', 'c'])
     const drawn = chance.below(100)
     if (drawn < 40) program.push({ do: 'step', name, ms: ms() })
     else if (drawn < 50) program.push({ do: 'both', names: [name, chance.pick(['a', 'b', 'd'])], ms: ms() })
     else if (drawn < 62) program.push({ do: 'row', name: `row-${name}`, ms: ms() })
+    else if (drawn < 65) program.push({ do: 'beside', name, ms: chance.between(10, 2 * leaseMs) })
     else if (drawn < 70) program.push({ do: 'sleep', name: 'nap', ms: chance.between(10, 2 * leaseMs) })
     else if (drawn < 76) {
       const timeoutMs = chance.odds(0.5) ? undefined : chance.between(50, 2 * leaseMs)
       program.push({ do: 'wait', name: 'go', ms: timeoutMs })
     } else if (drawn < 82) program.push({ do: 'update', ms: ms() })
-    else if (drawn < 86) program.push({ do: 'pause', ms: ms() })
-    else if (drawn < 91) program.push({ do: 'undoable', name: `undo-${name}`, ms: ms() })
-    else if (drawn < 95) program.push({ do: 'verified', name: `sure-${name}`, ms: ms() })
+    else if (drawn < 86) program.push({ do: 'pause', ms: ms(0.4) })
+    else if (drawn < 92) program.push({ do: 'undoable', name: `undo-${name}`, ms: ms() })
+    else if (drawn < 96) program.push({ do: 'verified', name: `sure-${name}`, ms: ms() })
     else if (drawn < 98) program.push({ do: 'flaky', times: 1 + chance.below(2) })
     else program.push({ do: 'fail' })
   }
@@ -104,6 +105,12 @@ export async function carryOut(
             }),
           )),
         )
+        break
+      }
+      case 'beside': {
+        const step = nameOf(instruction.name)
+        const beside = run.step(instruction.name, act(step, instruction.ms / 2)).then(() => heard(step))
+        await Promise.all([run.sleep('beside', instruction.ms), beside])
         break
       }
       case 'sleep':

@@ -73,10 +73,10 @@ export class StoreClient {
       settle: (id) => noted(runStore.settle(id), { kind: 'settle' }),
       collect: (now, limit) => noted(runStore.collect(now, limit), { kind: 'collect', now }),
       remove: (runs) => noted(runStore.remove(runs), { kind: 'other' }),
-      get: (id) => read('get', () => runStore.get(id)),
-      input: (id) => read('input', () => runStore.input(id)),
-      steps: (id) => read('steps', () => runStore.steps(id)),
-      outcome: (id) => read('outcome', () => runStore.outcome(id)),
+      get: (id) => read(`get ${short(id)}`, () => runStore.get(id)),
+      input: (id) => read(`input ${short(id)}`, () => runStore.input(id)),
+      steps: (id) => read(`steps ${short(id)}`, () => runStore.steps(id)),
+      outcome: (id) => read(`outcome ${short(id)}`, () => runStore.outcome(id)),
       list: (query) => read('list', () => runStore.list(query)),
       counts: () => read('counts', () => runStore.counts()),
       held: (owner) => read('held', () => runStore.held(owner)),
@@ -134,7 +134,7 @@ export class StoreClient {
       },
       commit: async (): Promise<Durability> => {
         const { database, faults, acksEarly } = this.#link
-        const label = writes.map(({ note }) => note.kind).join('+')
+        const label = writes.map(({ note }) => labelOf(note)).join(' + ')
         const work = (torn: number | undefined): readonly unknown[] => {
           const applied = database.apply(writes, torn)
           if ('results' in applied) return applied.results
@@ -147,7 +147,7 @@ export class StoreClient {
           this.#link.crashStore()
           return writes.length - 1
         }
-        if (acksEarly && label.includes('finish')) {
+        if (acksEarly && writes.some(({ note }) => note.kind === 'finish')) {
           void this.#call(label, async () => work(undefined), true).catch(() => {})
           return 'fsync'
         }
@@ -222,4 +222,17 @@ export class StoreClient {
 
 function noted(write: Write, note: Note): Noted {
   return { ...write, note }
+}
+
+/** The end of a run's id, which tells it from others of its seed. */
+export function short(id: string): string {
+  return id.slice(-6)
+}
+
+function labelOf(note: Note): string {
+  if ('held' in note) return `${note.kind} ${short(note.held.id)}@${note.held.fence}`
+  if ('run' in note) return `accept ${short(note.run.id)} ${note.run.status}`
+  if ('id' in note) return `${note.kind} ${short(note.id)}`
+  if (note.kind === 'key_claim') return `key_claim ${note.claim.key.slice(0, 6)}`
+  return 'link' in note ? `${note.kind} ${note.link.key.slice(0, 6)}` : note.kind
 }

@@ -2,7 +2,7 @@
 import { registerHooks } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
 import { Ambient } from './ambient.ts'
-import { type Mutant, mutants, planted } from './mutants.ts'
+import { type Mutant, mutants, planted, plantedAt } from './mutants.ts'
 
 /** What a thread is asked to do. */
 export interface ThreadWork {
@@ -10,17 +10,18 @@ export interface ThreadWork {
   readonly to: number
   readonly step: number
   readonly traced: boolean
-  readonly mutant: number | undefined
+  readonly mutant: string | undefined
   /** Ends at the first seed that finds something. */
   readonly untilFound: boolean
 }
 
 const { from, to, step, traced, mutant, untilFound } = workerData as ThreadWork
-const bug: Mutant | undefined = mutants.find(({ number }) => number === mutant)
-if (bug?.patch !== undefined) registerHooks({ load: planted(bug.patch) })
+const bug: Mutant | undefined = mutants.find(({ name }) => name === mutant)
+if (bug?.patches !== undefined) registerHooks({ load: planted(bug.patches) })
 
 const ambient = new Ambient()
 const { runSeed } = await import('./world.ts')
+if (bug?.patches !== undefined && plantedAt.size !== bug.patches.length) throw new Error(`${bug.name} was not planted`)
 ambient.install()
 process.on('unhandledRejection', (error) => {
   ambient.uses.push(`unhandled rejection ${error instanceof Error ? error.stack : String(error)}`)

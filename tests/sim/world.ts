@@ -8,7 +8,7 @@ import { Journal } from './journal.ts'
 import { Loop } from './loop.ts'
 import { Model } from './model.ts'
 import { Network } from './network.ts'
-import { SimNode } from './node.ts'
+import { type NodeOptions, SimNode } from './node.ts'
 import type { StoreLink } from './store-client.ts'
 import { Trace } from './trace.ts'
 
@@ -77,7 +77,7 @@ export async function runSeed(seed: number, { ambient, traced, bug }: SeedOption
     isCut: (host) => chaos.isCut(host),
     acksEarly: bug === 'acks-early',
   }
-  const frequency = chance.odds(0.8) ? 'every-step' : ({ everySteps: 2 } as const)
+  const frequency: NodeOptions['frequency'] = chance.odds(0.8) ? 'every-step' : { everySteps: 2 }
   const journal = new Journal(model, breaks, frequency === 'every-step')
   const options = {
     loop,

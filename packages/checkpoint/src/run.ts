@@ -114,7 +114,7 @@ export class Run {
     if (this.#plan !== undefined && 'code' in reason && reason.code === 'run_cancelled') return
     if (this.#stop !== undefined && (isFinal(this.#stop) || !isFinal(reason))) return
     this.#stop = reason
-    this.#waits.stop()
+    this.#waits.stop(reason)
     this.#controller?.abort(reason)
     this.#listener?.stopped(reason)
   }
@@ -259,6 +259,7 @@ export class Run {
       const wakeAt = kept === undefined ? Math.ceil(now() + ms) : (decode(textOf(kept)) as number)
       if (kept === undefined) await this.#keep(recordOf(name, occurrence, 'kept', encode(wakeAt), now(), now()), true)
       if (this.#plan !== undefined || wakeAt <= now()) return
+      this.#check()
       active = false
       await this.#waits.until({ reason: `sleeps in ${keyOf(name, occurrence)}`, wakeAt })
     } finally {
@@ -295,6 +296,7 @@ export class Run {
         await this.#keep(recordOf(name, occurrence, 'started', encode(wakeAt), now(), now()), true)
       let value = this.#waits.signal(name, occurrence)
       if (value === undefined && (wakeAt === undefined || wakeAt > now())) {
+        this.#check()
         active = false
         value = await this.#waits.untilSignal(name, occurrence, { reason: `waits for the signal ${name}`, wakeAt })
         active = true
