@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
+import { postgres } from '@gw/services'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -16,7 +17,10 @@ const { values, positionals } = parseArgs({
     profile: { type: 'boolean', default: false },
   },
 })
-const suites: Readonly<Record<string, readonly string[]>> = { durable: ['plain', 'handwritten', 'gateway'] }
+const suites: Readonly<Record<string, readonly string[]>> = {
+  durable: ['plain', 'handwritten', 'gateway'],
+  'durable-postgres': ['plain', 'handwritten-postgres', 'gateway-postgres'],
+}
 const [suite = ''] = positionals
 const sides = suites[suite]
 if (sides === undefined) {
@@ -31,12 +35,15 @@ interface Round {
   readonly failed: number
 }
 
+const database = suite.endsWith('-postgres') ? await postgres() : undefined
 const run = promisify(execFile)
 const pathOf = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const rounds = new Map<string, Round[]>(sides.map((side) => [side, []]))
 for (let round = 0; round < Number(values.rounds); round++) {
   for (const side of sides) rounds.get(side)!.push(await measure(side, 21_000 + round * 10 + sides.indexOf(side)))
 }
+
+await database?.stop()
 
 const median = (side: string, field: keyof Round) => {
   const sorted = rounds
@@ -64,9 +71,10 @@ else {
 
 async function measure(side: string, port: number): Promise<Round> {
   const directory = mkdtempSync(join(tmpdir(), 'gw-bench-'))
-  const profile = values.profile && side === 'gateway' ? ['--cpu-prof', `--cpu-prof-dir=${directory}/prof`] : []
+  const profile = values.profile && side.startsWith('gateway') ? ['--cpu-prof', `--cpu-prof-dir=${directory}/prof`] : []
   const server = spawn(process.execPath, [...profile, pathOf(`./sides/${side}.ts`), String(port), directory], {
     stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, ...(database === undefined ? {} : { DATABASE_URL: database.url }) },
   })
   const exited = new Promise((resolve) => server.once('exit', resolve))
   for (let tries = 0; tries < 200; tries++) {

@@ -46,7 +46,6 @@ console.log(
   `acknowledged ${report.acknowledged} of ${report.asked}, lost ${report.lost}, duplicated rows ${report.duplicatedRows}, repeated executions ${report.repeatedExecutions}, different answers ${report.differentAnswers}, unfinished ${report.unfinished}`,
 )
 for (const line of lines) console.log(line)
-for (const [key, answer] of [...workload.unsettled].slice(0, 5)) console.log(`${key} was last answered ${answer}`)
 const failed =
   report.lost + report.duplicatedRows + report.differentAnswers + report.unfinished > 0 ||
   successRatio < 0.2 ||

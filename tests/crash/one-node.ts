@@ -34,6 +34,7 @@ export async function crashOneNode(cycles: number, seed: number): Promise<CrashR
   const restarted = performance.now()
   await workload.finish(() => last.url, 60_000)
   const recoveryMs = performance.now() - restarted
+  const unfinished = await workload.explain(last.url)
   const report = check(
     workload.asked,
     workload.received,
@@ -48,6 +49,7 @@ export async function crashOneNode(cycles: number, seed: number): Promise<CrashR
     workload,
     report,
     lines: [
+      ...unfinished,
       `restart p50 ${percentile(startTimes, 0.5)} ms, max ${percentile(startTimes, 1)} ms; every key answered ${Math.round(recoveryMs)} ms after the last restart`,
       `kills: ${Object.entries(kills)
         .map(([name, n]) => `${name} ${n}`)

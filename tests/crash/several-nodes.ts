@@ -62,6 +62,7 @@ export async function crashSeveralNodes(cycles: number, nodes: number, seed: num
   await workload.finish(urlOf, 120_000)
   const recoveryMs = performance.now() - began
   const logs = dataDirs.map((dataDir) => join(dataDir, 'effects.log'))
+  const unfinished = await workload.explain(urlOf())
   const report = check(workload.asked, workload.received, await workload.found(urlOf(), logs))
   for (const node of running) node?.process.kill('SIGKILL')
   await database.stop()
@@ -71,6 +72,7 @@ export async function crashSeveralNodes(cycles: number, nodes: number, seed: num
     workload,
     report,
     lines: [
+      ...unfinished,
       `${nodes} nodes; restart p50 ${percentile(startTimes, 0.5)} ms, max ${percentile(startTimes, 1)} ms; every key answered ${Math.round(recoveryMs)} ms after the last fault`,
       `faults: ${Object.entries(faults)
         .map(([name, n]) => `${name} ${n}`)

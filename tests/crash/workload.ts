@@ -82,6 +82,18 @@ export class Workload {
     await Promise.all(Array.from({ length: 32 }, sender))
   }
 
+  /** What the server says of the requests that have no final answer. */
+  async explain(url: string): Promise<string[]> {
+    const some = [...this.unsettled].filter(([key]) => !this.received.some((answer) => answer.key === key)).slice(0, 5)
+    return Promise.all(
+      some.map(async ([key, answer]) => {
+        const [status, run = ''] = answer.split(' ')
+        const { reason, attempt, recoveries, ...about } = await (await fetch(`${url}/requests/${run}`)).json()
+        return `${key} was last answered ${status}; its request is ${about.status}, attempt ${attempt}, recoveries ${recoveries}: ${reason}`
+      }),
+    )
+  }
+
   /** What the server and the effect logs hold. */
   async found(url: string, effectLogs: readonly string[]): Promise<Found> {
     const get = async <Answer>(path: string) => (await (await fetch(`${url}${path}`)).json()) as Answer

@@ -4,6 +4,7 @@ import type { CheckpointStore } from '@gw/checkpoint'
 import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { postgresCheckpointStore } from '@gw/checkpoint/postgres'
 import { sqliteCheckpointStore } from '@gw/checkpoint/sqlite'
+import type { TierFigures } from '@gw/checkpoint/tiered'
 import type { DedupStore } from '@gw/dedup'
 import { memoryDedupStore } from '@gw/dedup/memory'
 import { postgresDedupStore } from '@gw/dedup/postgres'
@@ -14,6 +15,7 @@ import { sqliteEventStore } from '@gw/events/sqlite'
 import { connectPostgres, type PostgresDatabase, postgresDatabase } from '@gw/postgres'
 import { type Database, openDatabase } from '@gw/sqlite'
 import { drizzle } from 'drizzle-orm/postgres-js'
+import { type ColdTierOptions, withColdTier } from './cold-tier.ts'
 import { withKeysInRedis } from './redis-keys.ts'
 
 /** How the engine is, for health and metrics. */
@@ -30,6 +32,8 @@ export interface Engine {
   /** Where this process keeps files of its own: the admin token, logs of effects. */
   readonly directory: string
   readonly health: EngineHealth
+  /** What lies where, and what is still to move; only with a cold tier. */
+  readonly tiers?: TierFigures | undefined
   checkpointStore(): CheckpointStore
   dedupStore(): DedupStore
   eventLog(): EventLog
@@ -48,6 +52,7 @@ export interface EngineOptions {
   readonly databaseUrl?: string
   /** `redis://…`: idempotency keys lie there. */
   readonly redisUrl?: string
+  readonly coldTier?: ColdTierOptions
 }
 
 /** Opens the engine that the options ask for. Whoever opened it closes it. */
@@ -57,15 +62,16 @@ export async function openEngine({
   database,
   databaseUrl,
   redisUrl,
+  coldTier,
 }: EngineOptions): Promise<Engine> {
   if (!durable) return memoryEngine(dataDir)
   const engine =
     databaseUrl === undefined
       ? await embeddedEngine({ directory: dataDir, database })
       : postgresEngine({ directory: dataDir, url: databaseUrl })
-  if (redisUrl === undefined) return engine
   try {
-    return await withKeysInRedis(engine, redisUrl)
+    const keyed = redisUrl === undefined ? engine : await withKeysInRedis(engine, redisUrl)
+    return coldTier === undefined ? keyed : withColdTier(keyed, coldTier)
   } catch (error) {
     await engine.close()
     throw error

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { CircuitBreaker, type CircuitBreakerOptions } from '@gw/breaker'
+import { CircuitBreaker, type CircuitBreakerOptions, loadCockatiel } from '@gw/breaker'
 import { CheckpointManager, type DurableOptions, type Run } from '@gw/checkpoint'
 import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
@@ -13,6 +13,7 @@ import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { adminApp } from './admin.ts'
 import { Admission } from './admission.ts'
 import { AuditQueue } from './audit-queue.ts'
+import { type BreakerSnapshots, breakerSnapshots } from './breaker-snapshots.ts'
 import { GatewayBreakers } from './breakers.ts'
 import { commitHooks } from './commit-hooks.ts'
 import { type EmbeddedEngine, type Engine, openEngine } from './engine.ts'
@@ -106,6 +107,9 @@ export class Gateway extends Hono<GatewayEnv> {
   readonly #startup: Hook[] = []
   readonly #shutdown: Hook[] = []
   #started: Promise<void> | undefined
+  #running = false
+  #snapshotDue = false
+  readonly #snapshots: BreakerSnapshots
   /** The longest body that any route takes: what the listener lets in. */
   #maxBodyBytes: number
 
@@ -138,6 +142,7 @@ export class Gateway extends Hono<GatewayEnv> {
     this.title = title
     this.description = description
     this.engine = engine
+    this.#snapshots = breakerSnapshots(engine.directory)
     this.admission = new Admission(maxConcurrentRequests)
     this.upstreams = new Upstreams({
       ...(trustedProxies === undefined ? {} : { trustedProxies }),
@@ -155,6 +160,10 @@ export class Gateway extends Hono<GatewayEnv> {
         { ...transition, at: at.toISOString() },
         { subject: name, ...(actor === undefined ? {} : { actor }) },
       )
+      // A restart is seldom in the same millisecond: one write for what happened in this turn.
+      if (this.#snapshotDue || !this.#running) return
+      this.#snapshotDue = true
+      setImmediate(() => this.#saveBreakers())
     })
     for (const [name, breaker] of Object.entries(options.breakers ?? {})) this.breakers.add(name, breaker)
     for (const pool of options.pools ?? []) this.pools.add(pool)
@@ -326,6 +335,11 @@ export class Gateway extends Hono<GatewayEnv> {
       await this.idempotency.start()
       for (const hook of this.#startup) await hook()
       this.pools.start()
+      if (this.breakers.all.size > 0) {
+        await loadCockatiel()
+        this.#snapshots.restore(this.breakers.all)
+      }
+      this.#running = true
       this.checkpoints.serve(this)
       await this.checkpoints.start()
       this.admission.phase = 'ready'
@@ -415,7 +429,18 @@ export class Gateway extends Hono<GatewayEnv> {
     await this.#closeParts()
   }
 
+  #saveBreakers(): void {
+    this.#snapshotDue = false
+    try {
+      this.#snapshots.save(this.breakers.all)
+    } catch (error) {
+      this.#options.logger?.error({ err: error }, 'the state of the circuit breakers was not kept')
+    }
+  }
+
   async #closeParts(): Promise<void> {
+    if (this.#running && this.breakers.all.size > 0) this.#saveBreakers()
+    this.#running = false
     for (const hook of this.#shutdown) await hook()
     await this.pools.drain(1_000)
     await this.audit.settled().catch(() => {})

@@ -7,6 +7,7 @@ import type { Database } from '@gw/sqlite'
 import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import type { ColdTierOptions } from './cold-tier.ts'
 import { GatewayError } from './errors.ts'
 
 /** A point at which a fault test may stop the process; see `failpoint` of {@link GatewayOptions}. */
@@ -43,6 +44,8 @@ export interface GatewayOptions {
   readonly databaseUrl?: string
   /** `redis://…`: idempotency keys lie in Redis; several nodes separated by commas, or `?cluster`, make it a Cluster. */
   readonly redisUrl?: string
+  /** Completed requests move on to S3, and requests are backed up there. */
+  readonly coldTier?: ColdTierOptions
   /** Tells this process apart from others on the same stores: the host's name by default. */
   readonly nodeId?: string
   /**
@@ -118,6 +121,14 @@ const schema = z.strictObject({
     .string()
     .regex(/^rediss?:\/\/\S+$/, 'expected redis://…')
     .optional(),
+  coldTier: z
+    .strictObject({
+      url: z.string().min(1),
+      afterMs: z.number().gt(0).optional(),
+      backupIntervalMs: z.number().gt(0).optional(),
+      onError: called().optional(),
+    })
+    .optional(),
   nodeId: z
     .string()
     .regex(/^[A-Za-z0-9._:-]{1,128}$/)
@@ -192,6 +203,7 @@ export function checkOptions(options: GatewayOptions): void {
 
 function knownAt(path: readonly string[]): string[] {
   if (path[0] === 'metrics') return ['enabled', 'namespace']
+  if (path[0] === 'coldTier') return ['url', 'afterMs', 'backupIntervalMs', 'onError']
   if (path[0] === 'admin') return ['enabled', 'host', 'port', 'token']
   return Object.keys(schema.shape)
 }

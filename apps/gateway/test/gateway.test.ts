@@ -139,6 +139,31 @@ test('G1: without persistence a durable route works the same, and says that it k
   }
 })
 
+test('B14: an open breaker and an operator’s decision outlive a restart', async () => {
+  const dataDir = join(mkdtempSync(join(tmpdir(), 'gw-')), 'data')
+  const life = async () => {
+    const gateway = await gatewayOf({ dataDir })
+    for (const name of ['opened', 'forced', 'well'])
+      gateway.breakers.add(name, new CircuitBreaker({ name, failureThreshold: 1, openMs: 60_000 }))
+    await gateway.start()
+    return gateway
+  }
+  const first = await life()
+  await expect(first.breakers.get('opened').run(() => Promise.reject(new Error('down')))).rejects.toThrow('down')
+  first.breakers.get('forced').forceClose({ actor: 'ann' })
+  await first.close()
+  open.length = 0
+  const second = await life()
+  const opened = second.breakers.get('opened')
+  expect([opened.state, second.breakers.get('forced').forced, second.breakers.get('well').state]).toEqual([
+    'OPEN',
+    'closed',
+    'CLOSED',
+  ])
+  const left = opened.nextAttemptTime!.getTime() - Date.now()
+  expect(left > 0 && left < 60_000).toBe(true)
+})
+
 test('O3: an open breaker parks a durable run until its next attempt, burns no attempt, and the run finishes by itself', async () => {
   const gateway = await gatewayOf()
   const breaker = new CircuitBreaker({ name: 'provider', failureThreshold: 1, openMs: 300 })

@@ -1,5 +1,6 @@
 import { digits } from './archive.ts'
-import { pack, type RunBundle, readBundle, unpack } from './bundle.ts'
+import { type RunBundle, readBundle, unpack } from './bundle.ts'
+import { encode } from './codec.ts'
 import type { ColdStore } from './cold.ts'
 import { finished, type RunRecord, unfinished } from './run-record.ts'
 import type { Seal } from './seal.ts'
@@ -33,6 +34,12 @@ export interface Backup {
   pass(): Promise<void>
 }
 
+interface Known {
+  readonly state: string
+  readonly over: boolean
+  readonly updatedAt: number
+}
+
 export interface BackupPorts {
   readonly store: CheckpointStore
   readonly cold: ColdStore
@@ -43,7 +50,7 @@ export interface BackupPorts {
 
 const folder = 'backup/'
 const pageSize = 500
-const segmentBytes = 4_194_304
+const segmentLength = 1_048_576
 /** How far the clocks of nodes, and a commit and the time it carries, may lie apart. */
 const overlapMs = 60_000
 
@@ -87,7 +94,9 @@ export function backupOf({ store, cold, seal, fullBackupIntervalMs, now }: Backu
   /** Runs that this process may have finished since they were backed up. */
   const touched = new Set<string>()
   /** What is backed up of the runs that may be met again in the next pass. */
-  const known = new Map<string, { readonly state: string; readonly over: boolean; readonly updatedAt: number }>()
+  const known = new Map<string, Known>()
+  /** What was touched when the pass under way read it. */
+  const reading = new Set<string>()
   const figures = { segments: 0, runs: 0, bytes: 0, failures: 0 }
   let cutAt: number | undefined
   let generation: number | undefined
@@ -111,8 +120,7 @@ export function backupOf({ store, cold, seal, fullBackupIntervalMs, now }: Backu
     cutAt ??= (await readSegment(cold, seal, last))?.cutAt
   }
 
-  async function putSegment(segment: Segment): Promise<void> {
-    const bytes = pack(segment)
+  async function putSegment(bytes: Uint8Array, runs: number): Promise<void> {
     for (;;) {
       sequence++
       const name = segmentName(generation!, sequence)
@@ -122,38 +130,50 @@ export function backupOf({ store, cold, seal, fullBackupIntervalMs, now }: Backu
         continue
       }
       figures.segments++
-      figures.runs += segment.runs.length
+      figures.runs += runs
       figures.bytes += object.length
-      break
-    }
-    for (const { record, steps } of segment.runs) {
-      const over = finished.has(record.status)
-      known.set(record.id, { state: String(stateOf({ record, steps })), over, updatedAt: record.updatedAt })
-      if (over) touched.delete(record.id)
+      return
     }
   }
 
-  /** Collects runs into segments of a bearable size. */
+  /** Collects runs into segments of a bearable size. Each is encoded as it comes, because a whole segment at once would hold others up. */
   function segments(at: number) {
-    let runs: RunBundle[] = []
-    let bytes = 0
+    let states: (readonly [id: string, Known])[] = []
+    let texts: string[] = []
+    let length = 0
     const flush = async (cut: number | undefined) => {
-      const segment = { cutAt: cut, runs }
-      runs = []
-      bytes = 0
-      await putSegment(segment)
+      const bytes = new TextEncoder().encode(`{"cutAt":${encode(cut)},"runs":[${texts.join(',')}]}`)
+      const written = states
+      states = []
+      texts = []
+      length = 0
+      await putSegment(bytes, written.length)
+      for (const [id, state] of written) known.set(id, state)
     }
     return {
       async add(bundle: RunBundle): Promise<void> {
-        if (known.get(bundle.record.id)?.state === String(stateOf(bundle))) return
-        runs.push(bundle)
-        bytes += bundle.input.body.length + (bundle.outcome?.body.length ?? 0) + 500
-        for (const { value = '' } of bundle.steps) bytes += value.length + 100
-        if (bytes >= segmentBytes) await flush(cutAt)
+        const { id, status, updatedAt } = bundle.record
+        const state = String(stateOf(bundle))
+        if (known.get(id)?.state === state) return
+        const text = encode(bundle)
+        texts.push(text)
+        states.push([id, { state, over: finished.has(status), updatedAt }])
+        length += text.length
+        if (length >= segmentLength) await flush(cutAt)
       },
       /** The last segment of a pass, also an empty one, says up to when there was nothing more. */
       end: () => flush(at),
     }
+  }
+
+  /** Reads a run for a pass. One that is not over stays touched: its end may be committed after it was read. */
+  async function read(id: string): Promise<RunBundle | undefined> {
+    await breath()
+    const wasTouched = touched.delete(id)
+    if (wasTouched) reading.add(id)
+    const bundle = await readBundle(store, id)
+    if (wasTouched && bundle !== undefined && !finished.has(bundle.record.status)) touched.add(id)
+    return bundle
   }
 
   async function* listed(query: { readonly status?: readonly RunRecord['status'][]; readonly updatedFrom?: number }) {
@@ -180,8 +200,7 @@ export function backupOf({ store, cold, seal, fullBackupIntervalMs, now }: Backu
     known.clear()
     const out = segments(at)
     for await (const { id } of listed({})) {
-      await breath()
-      const bundle = await readBundle(store, id)
+      const bundle = await read(id)
       if (bundle !== undefined) await out.add(bundle)
     }
     await out.end()
@@ -196,11 +215,8 @@ export function backupOf({ store, cold, seal, fullBackupIntervalMs, now }: Backu
     if (!scanned || store.shared)
       for await (const run of listed({ updatedFrom: (cutAt ?? 0) - overlapMs })) if (!isKnown(run)) ids.add(run.id)
     for (const id of ids) {
-      await breath()
-      const bundle = await readBundle(store, id)
-      if (bundle === undefined) touched.delete(id)
-      else if (finished.has(bundle.record.status) && isKnown(bundle.record)) touched.delete(id)
-      else await out.add(bundle)
+      const bundle = await read(id)
+      if (bundle !== undefined) await out.add(bundle)
     }
     await out.end()
   }
@@ -237,7 +253,10 @@ export function backupOf({ store, cold, seal, fullBackupIntervalMs, now }: Backu
         else await incremental(at)
       } catch (error) {
         figures.failures++
+        for (const id of reading) touched.add(id)
         throw error
+      } finally {
+        reading.clear()
       }
       cutAt = at
       scanned = true

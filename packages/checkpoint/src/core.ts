@@ -1,6 +1,5 @@
 import type { CheckpointHooks, CheckpointManagerOptions, Failpoint, RunTransition } from './manager-options.ts'
 import type { Operation, Resumer, Settled } from './operation.ts'
-import { Payloads } from './payloads.ts'
 import { defaultRetentionMs } from './retention.ts'
 import { Run, type RunPorts } from './run.ts'
 import type { RunRecord, StepRecord } from './run-record.ts'
@@ -19,7 +18,6 @@ export interface Live {
 export class Core {
   readonly options: CheckpointManagerOptions
   readonly store: CheckpointStore
-  readonly payloads: Payloads
   readonly now: () => number
   readonly random: () => number
   readonly timers: Timers
@@ -41,7 +39,6 @@ export class Core {
     const { timers = runtimeTimers } = options
     this.options = options
     this.store = store
-    this.payloads = new Payloads(store, options.seal)
     this.now = now
     this.random = random
     this.timers = timers
@@ -50,7 +47,6 @@ export class Core {
     this.hooks.push(options)
     this.#ports = {
       store,
-      payloads: this.payloads,
       settleMs,
       now,
       random,

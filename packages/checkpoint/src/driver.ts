@@ -143,7 +143,7 @@ export class Driver {
   async suspend(record: RunRecord, suspension: Suspension, run?: Run): Promise<Settled> {
     const { store } = this.#core
     const unit = store.unit()
-    await run?.flushInto(unit)
+    run?.flushInto(unit)
     let status: RunStatus = suspension.status
     unit.add(store.suspend({ id: record.id, fence: record.fence }, suspension), (result) => {
       status = result as RunStatus
@@ -175,15 +175,14 @@ export class Driver {
     run?: Run,
   ): Promise<Settled | 'cancel_requested'> {
     const core = this.#core
-    const { store, payloads } = core
+    const { store } = core
     const settles = core.hooks.some(({ settle }) => settle !== undefined)
     const expiresAt = core.expiryOf(record.operation)
     const updatedAt = core.now()
     const ended: RunRecord = { ...record, status, reason, owner: undefined, settled: !settles, expiresAt, updatedAt }
     const unit = store.unit()
-    await run?.flushInto(unit)
-    const sealed = payloads.sealed ? await payloads.sealOutcome(record, outcome) : outcome
-    const ending: Ending = { status, reason, outcome: sealed, settled: !settles, expiresAt, updatedAt }
+    run?.flushInto(unit)
+    const ending: Ending = { status, reason, outcome, settled: !settles, expiresAt, updatedAt }
     unit.add(store.finish({ id: record.id, fence: record.fence }, ending))
     for (const { onOutcome } of core.hooks) onOutcome?.(ended, outcome, unit)
     core.failpoint('outcome.before')
@@ -209,7 +208,7 @@ export class Driver {
 
   /** What another owner has recorded, for one that lost the race. */
   async #adopted(record: RunRecord): Promise<Settled> {
-    const outcome = await this.#core.payloads.outcome(record.id)
+    const outcome = await this.#core.store.outcome(record.id)
     if (outcome !== undefined) return { kind: 'outcome', outcome, durability: undefined }
     this.#core.tell('checkpoint.lease_lost', record)
     return { kind: 'lost' }

@@ -11,7 +11,6 @@ export type {
 } from './manager-options.ts'
 export { type DurableEnv, type DurableOptions, durable } from './middleware.ts'
 export type { Answer, Operation, Resumer, Settled } from './operation.ts'
-export type { PayloadPlace, PayloadSeal } from './payloads.ts'
 export { acceptedResponse, locationOf } from './preferences.ts'
 export { type Frequency, type Strategy, strategies } from './retention.ts'
 export type { RetryPolicy } from './retry.ts'

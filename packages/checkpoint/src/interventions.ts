@@ -51,18 +51,14 @@ export class Interventions {
     if (this.#core.live.has(id)) return 'cancelling'
     await this.#recovery.sweepNow()
     // It may be back in its handler to take its effects back.
-    if (this.#core.live.has(id)) await this.#core.wakeups.next(id, 1_000)
+    for (const deadline = this.#core.now() + 1_000; this.#core.live.has(id) && this.#core.now() < deadline; )
+      await this.#core.wakeups.next(id, 1_000)
     return (await this.#core.store.get(id))?.status === 'cancelled' ? 'cancelled' : 'cancelling'
   }
 
   async signal(id: string, name: string, value: unknown, by: By): Promise<void> {
     const core = this.#core
-    const encoded = encode(value)
-    const run = await this.#found(id)
-    const sealed = core.payloads.sealed
-      ? (await core.payloads.sealStep(run, { ...signalOf(name), value: encoded })).value!
-      : encoded
-    const signalled = await this.#change<RunRecord>(id, core.store.signal(id, name, sealed, core.now()))
+    const signalled = await this.#change<RunRecord>(id, core.store.signal(id, name, encode(value), core.now()))
     core.tell('checkpoint.signalled', signalled, by.actor)
     if (core.live.has(id)) await this.#recovery.deliverSignals(id)
     else this.#recovery.sweepAt(core.now())
@@ -71,7 +67,7 @@ export class Interventions {
   /** Goes on with a failed, dead, cancelled, parked or waiting run. Steps whose effects were taken back run again. */
   async retry(id: string, { actor }: By): Promise<'queued'> {
     const run = await this.#found(id)
-    const steps = await this.#core.payloads.steps(run)
+    const steps = await this.#core.store.steps(id)
     const undone = new Set(steps.filter(({ state }) => state === 'undone').map(nameOf))
     const drop = steps.filter(
       (step) =>
@@ -85,7 +81,7 @@ export class Interventions {
   async resolve(id: string, decision: Decision, { actor }: By): Promise<'queued'> {
     const run = await this.#found(id)
     if (run.status !== 'parked') throw new CheckpointError('not_resumable', `Run ${id} is ${run.status}, not parked`)
-    const steps = await this.#core.payloads.steps(run)
+    const steps = await this.#core.store.steps(id)
     await this.#requeue(run, this.#resolution(run, steps, decision))
     this.#core.tell('checkpoint.resolved', run, actor)
     return 'queued'
@@ -95,7 +91,7 @@ export class Interventions {
   async fork(id: string, { fromStep, body, version, actor }: ForkOptions): Promise<string> {
     const core = this.#core
     const run = await this.#found(id)
-    const [input, steps] = await Promise.all([core.payloads.input(run), core.payloads.steps(run)])
+    const [input, steps] = await Promise.all([core.store.input(id), core.store.steps(id)])
     if (input === undefined) throw new CheckpointError('corrupt_record', `Run ${id} has no input`)
     const kept = steps.filter(({ state }) => state === 'kept')
     const at = fromStep === undefined ? 0 : kept.findIndex((step) => isNamed(step, fromStep))
@@ -127,9 +123,7 @@ export class Interventions {
     }
     const bytes = typeof body === 'string' ? new TextEncoder().encode(body) : body
     const edited: RunInput = bytes === undefined ? input : { ...input, body: bytes }
-    const { payloads, store } = core
-    const past = { steps: await Promise.all(kept.slice(0, at).map((step) => this.#sealed(forked, step))) }
-    await core.commit(store.accept(forked, payloads.sealed ? await payloads.sealInput(forked, edited) : edited, past))
+    await core.commit(core.store.accept(forked, edited, { steps: kept.slice(0, at) }))
     core.tell('checkpoint.forked', forked, actor)
     this.#recovery.sweepAt(now)
     return forked.id
@@ -166,14 +160,9 @@ export class Interventions {
   async #requeue(run: RunRecord, { drop, keep }: Pick<Requeue, 'drop' | 'keep'>): Promise<void> {
     const { store, now } = this.#core
     const { id, revision } = run
-    const sealed = await Promise.all(keep.map((step) => this.#sealed(run, step)))
     const names = drop.map(({ name, occurrence, state }) => ({ name, occurrence, state }))
-    await this.#change(id, store.requeue({ id, revision, drop: names, keep: sealed, updatedAt: now() }))
+    await this.#change(id, store.requeue({ id, revision, drop: names, keep, updatedAt: now() }))
     await this.#recovery.sweepNow()
-  }
-
-  async #sealed(run: RunRecord, step: StepRecord): Promise<StepRecord> {
-    return this.#core.payloads.sealed ? this.#core.payloads.sealStep(run, step) : step
   }
 
   async #found(id: string): Promise<RunRecord> {

@@ -1,6 +1,5 @@
 import type { Context } from 'hono'
 import { CheckpointError } from './errors.ts'
-import type { PayloadSeal } from './payloads.ts'
 import type { Run } from './run.ts'
 import type { Links, Outcome, RunRecord } from './run-record.ts'
 import type { CheckpointStore } from './store.ts'
@@ -84,8 +83,6 @@ export interface CheckpointManagerOptions extends CheckpointHooks {
   readonly maxResponseBytes?: number
   /** Handlers that may run at once: 1,000. Further runs are accepted and queued. */
   readonly maxConcurrentRuns?: number
-  /** Compresses or encrypts payloads. */
-  readonly seal?: PayloadSeal
   /** Called with what a step or a handler threw, before it is classified; what it gives back is classified instead. */
   readonly translateError?: (error: unknown) => unknown
   readonly now?: () => number
@@ -121,16 +118,7 @@ const called = [
   'failpoint',
   'translateError',
 ] as const
-const known: ReadonlySet<string> = new Set([
-  'store',
-  'nodeId',
-  'require',
-  'seal',
-  'timers',
-  ...positive,
-  ...whole,
-  ...called,
-])
+const known: ReadonlySet<string> = new Set(['store', 'nodeId', 'require', 'timers', ...positive, ...whole, ...called])
 
 /** Throws `invalid_option` for the first option that is unknown or out of range. */
 export function checkManagerOptions(options: CheckpointManagerOptions): void {
@@ -143,8 +131,6 @@ export function checkManagerOptions(options: CheckpointManagerOptions): void {
     if (options.store[capability] !== true)
       throw new CheckpointError('store_too_weak', `Expected \`store\` to be ${capability}, and it is not`)
   }
-  if (options.seal !== undefined && typeof options.seal?.seal !== 'function')
-    throw invalid('seal', 'a payload seal', options.seal)
   for (const name of positive) {
     const value = options[name]
     if (value !== undefined && !(Number.isFinite(value) && value > 0))

@@ -137,7 +137,7 @@ export class CheckpointManager {
   /** Makes the acceptance durable: the run, its input, and what the hooks add. Rejects with the unit's refusal. */
   async accept(record: RunRecord, input: RunInput, context: Context): Promise<RunRecord> {
     const core = this.#core
-    const { store, payloads } = core
+    const { store } = core
     const unit = store.unit()
     let accepted: RunRecord = record.status === 'running' ? { ...record, owner: core.owner } : record
     for (const { onAccept } of core.hooks) {
@@ -150,7 +150,7 @@ export class CheckpointManager {
         ...(idempotencySeed === undefined ? {} : { idempotencySeed }),
       }
     }
-    unit.add(store.accept(accepted, payloads.sealed ? await payloads.sealInput(accepted, input) : input))
+    unit.add(store.accept(accepted, input))
     core.failpoint('accept.before')
     const { id, fence } = accepted
     const queued = accepted.status === 'queued'
@@ -237,7 +237,7 @@ export class CheckpointManager {
   }
 
   outcome(id: string): Promise<Outcome | undefined> {
-    return this.#core.payloads.outcome(id)
+    return this.store.outcome(id)
   }
 
   /** The answer of a finished run, as its first caller got it. */

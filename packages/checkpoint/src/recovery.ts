@@ -24,6 +24,7 @@ export class Recovery {
   #beatTimer: unknown
   #collectTimer: unknown
   #nextSweepAt = Number.POSITIVE_INFINITY
+  #again = false
   #left = false
   #unlisten: (() => Promise<void>) | undefined
 
@@ -72,8 +73,8 @@ export class Recovery {
     const afterMs = Math.min(Math.max(0, at - this.#core.now()), longestTimerMs)
     this.#sweepTimer = this.#core.timers.setTimeout(() => {
       this.#nextSweepAt = Number.POSITIVE_INFINITY
-      // A sweep that is under way may have looked before there was what this one is for.
-      void this.sweepNow()
+      if (this.#sweeping === undefined) void this.sweep()
+      else this.#again = true
     }, afterMs)
   }
 
@@ -82,7 +83,9 @@ export class Recovery {
       .catch(this.#core.report)
       .finally(() => {
         this.#sweeping = undefined
-        const everyMs = (this.#core.leaseMs / 3) * (0.9 + 0.2 * this.#core.random())
+        // What came up during the sweep may not have been seen by it.
+        const everyMs = this.#again ? 0 : (this.#core.leaseMs / 3) * (0.9 + 0.2 * this.#core.random())
+        this.#again = false
         this.sweepAt(this.#core.now() + everyMs)
       })
     return this.#sweeping
@@ -120,7 +123,7 @@ export class Recovery {
       if (runs.length < limit && orphans.length === 0) break
     }
     for (const run of await store.unsettled(batch)) {
-      const outcome = await core.payloads.outcome(run.id)
+      const outcome = await store.outcome(run.id)
       if (outcome !== undefined) await this.#driver().settleElsewhere(run, outcome).catch(core.report)
     }
   }
@@ -150,7 +153,7 @@ export class Recovery {
   async #resume(run: RunRecord, resumer: Resumer): Promise<void> {
     const core = this.#core
     const operation = core.operations.get(run.operation)!
-    const [input, steps] = await Promise.all([core.payloads.input(run), core.payloads.steps(run)]).catch(unlessErased)
+    const [input, steps] = await Promise.all([core.store.input(run.id), core.store.steps(run.id)]).catch(unlessErased)
     if (input === 'erased') {
       const outcome = problemOutcome(410, 'payload_erased', 'The request was erased')
       await this.#driver().finish(run, 'dead', 'payload_erased', outcome)
@@ -248,7 +251,7 @@ export class Recovery {
   async deliverSignals(id: string): Promise<void> {
     const live = this.#core.live.get(id)
     if (live === undefined) return
-    for (const step of await this.#core.payloads.steps(live.run)) if (step.state === 'signal') live.run.deliver(step)
+    for (const step of await this.#core.store.steps(id)) if (step.state === 'signal') live.run.deliver(step)
   }
 
   #collectLater(afterMs: number): void {

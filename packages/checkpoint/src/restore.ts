@@ -12,7 +12,7 @@ import { refusalOf } from './unit.ts'
 export interface RestoreOptions extends Omit<SealOptions, 'keyring'> {
   readonly cold: ColdStore
   /**
-   * The store that was backed up, now empty or half restored: never a sealed one around it. A tiered store on the same cold store gets
+   * The store that was backed up, now empty or half restored and not open yet: never a sealed one around it. A tiered store on the same cold store gets
    * the rows of runs that lie there, any other store gets their payloads too.
    */
   readonly into: CheckpointStore
@@ -43,16 +43,18 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
   const { cold, into, now = () => Date.now(), ...sealing } = options
   const seal = createSeal(sealing)
   const archive = archiveOf(cold, seal, sealing.namespace ?? 'gw')
-  const staysCold = 'tiers' in into
-  await into.open()
+  const staysCold = 'primary' in into
+  // What comes by itself after a tiered store is opened must not meet a store that is half restored.
+  const store = staysCold ? (into.primary as CheckpointStore) : into
+  await store.open()
   let [runs, present, unfinished, segments] = [0, 0, 0, 0]
   let cutAt: number | undefined
 
   async function install(bundle: RunBundle, asCold: boolean): Promise<void> {
     const { record, input, steps, outcome } = bundle
-    const unit = into.unit()
-    if (asCold) unit.add(into.accept(record, coldInput))
-    else unit.add(into.accept(asRestored(record), input, { steps, ...(outcome === undefined ? {} : { outcome }) }))
+    const unit = store.unit()
+    if (asCold) unit.add(store.accept(record, coldInput))
+    else unit.add(store.accept(asRestored(record), input, { steps, ...(outcome === undefined ? {} : { outcome }) }))
     try {
       await unit.commit()
     } catch (error) {

@@ -91,8 +91,10 @@ function parked(reason: string, attempt: number): Verdict {
   return { kind: 'suspend', status: 'parked', reason, wakeAt: undefined, attempt }
 }
 
+/** Query builders write the parameters into their message; those must not become the run's reason. */
 function messageOf(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).slice(0, 500)
+  const telling = error instanceof Error && 'params' in error && error.cause instanceof Error ? error.cause : error
+  return (telling instanceof Error ? telling.message : String(telling)).slice(0, 500)
 }
 
 function field(error: unknown, name: string): unknown {

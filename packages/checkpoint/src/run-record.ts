@@ -76,7 +76,7 @@ export interface StepRecord {
   readonly name: string
   readonly occurrence: number
   readonly state: StepState
-  /** By {@link encode}, or those bytes sealed; absent for a start marker. */
+  /** By {@link encode}, or bytes in a store that seals; absent for a start marker without one. */
   readonly value: string | Uint8Array | undefined
   readonly attempt: number
   readonly startedAt: number
@@ -90,4 +90,9 @@ export interface Outcome {
   readonly body: Uint8Array
   /** `false`: the body was longer than `maxResponseBytes`, or a stream, and only the head is kept. */
   readonly retained: boolean
+}
+
+/** The text of a kept value; empty where there is none. */
+export function textOf({ value = '' }: StepRecord): string {
+  return typeof value === 'string' ? value : new TextDecoder().decode(value)
 }

@@ -1,9 +1,8 @@
 import { decode, encode } from './codec.ts'
 import { CheckpointError } from './errors.ts'
-import { type Payloads, textOf } from './payloads.ts'
 import { DivergenceError, keyOf, Replay } from './replay.ts'
 import { type Frequency, pendingStepsOf } from './retention.ts'
-import type { RunRecord, StepRecord, StepState } from './run-record.ts'
+import { type RunRecord, type StepRecord, type StepState, textOf } from './run-record.ts'
 import { patchOf, type RunUpdate } from './run-update.ts'
 import { sha256Hex } from './sha256.ts'
 import { type AttemptPorts, attempt, type StepContext, type StepOptions, type Verification } from './step.ts'
@@ -17,7 +16,6 @@ import { type Wait, Waits } from './waits.ts'
 /** What a run needs of its manager. */
 export interface RunPorts {
   readonly store: CheckpointStore
-  readonly payloads: Payloads
   readonly settleMs: number
   readonly now: () => number
   readonly random: () => number
@@ -73,7 +71,6 @@ export class Run {
   #stop: Error | undefined
   #plan: UnwindPlan | undefined
   #planKept = false
-  #data: unknown
   #attemptPorts: AttemptPorts | undefined
   #listener: RunListener | undefined
 
@@ -218,16 +215,11 @@ export class Run {
   async update(patch: RunUpdate): Promise<void> {
     if (this.#plan !== undefined) return
     this.#check()
-    const { store, payloads, now } = this.#ports
+    const { store, now } = this.#ports
     const stored = patchOf(patch, now())
     const unit = store.unit()
-    await this.#addPending(unit)
-    if (stored.merge !== undefined && payloads.sealed && this.subject !== undefined) {
-      this.#data = { ...(this.#data as object | undefined), ...(decode(stored.merge) as object) }
-      const { merge: _, ...columns } = stored
-      const data = await payloads.sealData(this, encode(this.#data))
-      unit.add(store.patch(this.#held, { ...columns, data }))
-    } else unit.add(store.patch(this.#held, stored))
+    this.flushInto(unit)
+    unit.add(store.patch(this.#held, stored))
     await this.#commit(unit)
     this.#ports.changed(this.id)
   }
@@ -368,8 +360,11 @@ export class Run {
   }
 
   /** Adds what is finished and not durable yet to a unit of the run's own. */
-  async flushInto(unit: Unit): Promise<void> {
-    if (this.#pending.length > 0) await this.#addPending(unit)
+  flushInto(unit: Unit): void {
+    if (this.#pending.length === 0) return
+    const steps = this.#pending
+    this.#pending = []
+    unit.add(this.#ports.store.keep(this.#held, steps), (result) => this.#told(result as Kept))
   }
 
   #recall(steps: readonly StepRecord[]): void {
@@ -443,7 +438,7 @@ export class Run {
     occurrence: number,
     work: (transaction: unknown, context: StepContext) => unknown,
   ): Promise<unknown> {
-    const { store, payloads, now } = this.#ports
+    const { store, now } = this.#ports
     const key = keyOf(name, occurrence)
     const startedAt = now()
     this.#ports.failpoint?.('step.before', this)
@@ -458,12 +453,11 @@ export class Run {
           failed = { error }
           throw error
         }
-        const step = recordOf(name, occurrence, 'kept', encode(value), startedAt, now())
-        return payloads.sealed ? payloads.sealStep(this, step) : step
+        return recordOf(name, occurrence, 'kept', encode(value), startedAt, now())
       })
       this.#told(kept)
     } catch (error) {
-      if (failed !== undefined) throw failed.error
+      if (failed !== undefined && error === failed.error) throw error
       throw this.#lost(error)
     }
     this.#ports.failpoint?.('step.after', this)
@@ -487,12 +481,11 @@ export class Run {
 
   async #commitSteps(steps: readonly StepRecord[], statements?: readonly Statement[]): Promise<Kept> {
     if (this.#stop !== undefined && isFinal(this.#stop)) throw this.#stop
-    const { store, payloads, failpoint, changed } = this.#ports
+    const { store, failpoint, changed } = this.#ports
     failpoint?.('step.before', this)
-    const sealed = payloads.sealed ? await Promise.all(steps.map((step) => payloads.sealStep(this, step))) : steps
     const unit = store.unit()
     let kept: Kept | undefined
-    unit.add(store.keep(this.#held, sealed, statements), (result) => {
+    unit.add(store.keep(this.#held, steps, statements), (result) => {
       kept = result as Kept
     })
     await this.#commit(unit)
@@ -505,15 +498,6 @@ export class Run {
   #told({ cancelRequested }: Kept): void {
     if (cancelRequested && this.#plan === undefined)
       this.stop(new CheckpointError('run_cancelled', 'The request was cancelled'))
-  }
-
-  async #addPending(unit: Unit): Promise<void> {
-    if (this.#pending.length === 0) return
-    const { store, payloads } = this.#ports
-    const steps = this.#pending
-    this.#pending = []
-    const sealed = payloads.sealed ? await Promise.all(steps.map((step) => payloads.sealStep(this, step))) : steps
-    unit.add(store.keep(this.#held, sealed), (result) => this.#told(result as Kept))
   }
 
   async #commit(unit: Unit): Promise<void> {

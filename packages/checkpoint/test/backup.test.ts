@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { openDatabase } from '@gw/sqlite'
 import { Hono } from 'hono'
-import { expect, onTestFinished, test } from 'vitest'
+import { afterAll, expect, test as sequential, vi } from 'vitest'
 import { segmentNames } from '../src/backup.ts'
 import type { ColdStore } from '../src/cold.ts'
 import { CheckpointManager, durable } from '../src/index.ts'
@@ -25,13 +25,21 @@ import {
   wholeOf,
 } from './fixture-runs.ts'
 
+const test = sequential.concurrent
+vi.setConfig({ testTimeout: 30_000 })
+const closing: (() => unknown)[] = []
+
+afterAll(async () => {
+  for (const close of closing.reverse()) await close()
+})
+
 const start = 1_700_000_000_000
 const bytes = Uint8Array.from({ length: 512 }, (_, i) => i)
 
 async function machine() {
   const directory = freshDirectory()
   const db = await openDatabase({ directory })
-  onTestFinished(() => db.close())
+  closing.push(() => db.close())
   const primary = sqliteCheckpointStore({ db })
   await primary.open()
   return { directory, db, primary }
@@ -132,14 +140,16 @@ for (const sealed of [false, true]) {
   })
 }
 
-test('T2: unfinished runs go on after a restore from their last kept step, with a higher fence than any before', async () => {
+test('T2: unfinished runs go on after a restore from their last kept step, with a higher fence than any before', async ({
+  expect,
+}) => {
   const { cold } = await freshCold()
   const calls: string[] = []
   const fences: number[] = []
   let hang = true
   const appOn = async (store: CheckpointStore) => {
     const checkpoints = new CheckpointManager({ store, settleMs: 20 })
-    onTestFinished(() => checkpoints.stop({ gracefulShutdownMs: 0 }))
+    closing.push(() => checkpoints.stop({ gracefulShutdownMs: 0 }))
     const app = new Hono()
     app.post('/jobs', durable({ checkpoints, operation: 'job' }), async (c) => {
       const body = await c.req.text()
@@ -163,7 +173,7 @@ test('T2: unfinished runs go on after a restore from their last kept step, with 
   hang = false
   const fresh = await machine()
   const into = tieredCheckpointStore({ primary: fresh.primary, cold, backupIntervalMs: 3_600_000 })
-  onTestFinished(() => into.close({ backup: false }))
+  closing.push(() => into.close({ backup: false }))
   expect(await restore({ cold, into })).toMatchObject({ runs: 1, unfinished: 1 })
   const { checkpoints } = await appOn(into)
   const [run] = (await checkpoints.list()).runs
@@ -186,7 +196,7 @@ test('T2: moved runs come back too: as rows where the tiers are the same, whole 
   expect(await Promise.all(runs.map(({ id }) => wholeOf(plain, id)))).toEqual(before)
   const primary = memoryCheckpointStore()
   const again = tieredCheckpointStore({ primary, cold, coldAfterMs: 0, now: () => clock.now })
-  onTestFinished(() => again.close())
+  closing.push(() => again.close())
   expect(await restore({ cold, into: again, now: () => clock.now })).toMatchObject({ runs: 20 })
   expect(await primary.outcome(runs[0]!.id)).toBeUndefined()
   expect(await Promise.all(runs.map(({ id }) => wholeOf(again, id)))).toEqual(before)
@@ -240,6 +250,27 @@ test('T2: a run that finishes while a pass reads it is in the next pass', async 
   const into = memoryCheckpointStore()
   await restore({ cold, into, now: () => start })
   expect((await into.get(run.id))?.status).toBe('completed')
+})
+
+test('T2: a run that is settled while a pass writes its end is in the next pass as settled', async () => {
+  const primary = memoryCheckpointStore()
+  const { cold } = await freshCold()
+  const run = recordOf({ status: 'completed', owner: undefined, expiresAt: start * 2 })
+  const meddling: ColdStore = {
+    ...cold,
+    async put(name, body) {
+      if ((await store.get(run.id))?.settled === false) await commit(store, store.settle(run.id))
+      return cold.put(name, body)
+    },
+  }
+  const { store } = await backedUp({ primary, cold: meddling })
+  await store.backup()
+  await commit(store, store.accept(run, inputOf('x'), { outcome: outcomeOf('x') }))
+  await store.backup()
+  await store.backup()
+  const into = memoryCheckpointStore()
+  await restore({ cold, into, now: () => start })
+  expect((await into.get(run.id))?.settled).toBe(true)
 })
 
 test('T2: a process that starts again backs up what the one before it had not', async () => {
@@ -308,7 +339,7 @@ test('T2: a pass that fails at any call loses nothing: the next one has it', asy
         return cold.list(prefix, options)
       },
     }
-    const { store, clock } = await backedUp({ cold: unreliable, fullBackupIntervalMs: 10_000 })
+    const { store, clock } = await backedUp({ cold: unreliable, fullBackupIntervalMs: 15_000 })
     const ids: string[] = []
     for (let pass = 0; pass < 4; pass++) {
       ids.push((await completedRun(store, `pass ${pass}`)).id)

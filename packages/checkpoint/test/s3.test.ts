@@ -1,11 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { s3Request, sharedS3 } from '@gw/services'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test as sequential, vi } from 'vitest'
 import { md5 } from '../src/md5.ts'
 import { parseListing } from '../src/s3-listing.ts'
 import { type S3CheckpointStoreOptions, s3CheckpointStore } from '../src/stores/s3.ts'
 import { clientOf, freshCold } from './fixture-runs.ts'
 
+const test = sequential.concurrent
+vi.setConfig({ testTimeout: 30_000 })
 const bytes = Uint8Array.from({ length: 70_000 }, (_, i) => i * 7)
 
 describe('T4: the laws of a cold store, on Ceph', () => {

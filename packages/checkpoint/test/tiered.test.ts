@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { openDatabase } from '@gw/sqlite'
-import { expect, onTestFinished, test } from 'vitest'
+import { afterAll, expect, test as sequential, vi } from 'vitest'
 import type { ColdStore } from '../src/cold.ts'
 import { payloadCache } from '../src/payload-cache.ts'
 import { periodic } from '../src/periodic.ts'
@@ -23,12 +23,20 @@ import {
   wholeOf,
 } from './fixture-runs.ts'
 
+const test = sequential.concurrent
+vi.setConfig({ testTimeout: 30_000 })
+const closing: (() => unknown)[] = []
+
+afterAll(async () => {
+  for (const close of closing.reverse()) await close()
+})
+
 const day = 86_400_000
 
 /** A SQLite primary. */
 async function primaryOf(): Promise<CheckpointStore> {
   const db = await openDatabase({ directory: freshDirectory() })
-  onTestFinished(() => db.close())
+  closing.push(() => db.close())
   const store = sqliteCheckpointStore({ db })
   await store.open()
   return store
@@ -351,13 +359,15 @@ test('T4: nothing is put before the probe has passed, and a server that fails it
   expect((await store.outcome(run.id))?.status).toBe(201)
 })
 
-test('T1: passes come by themselves after `open`, sooner again after a failure, and end with `close`', async () => {
+test('T1: passes come by themselves after `open`, sooner again after a failure, and end with `close`', async ({
+  expect,
+}) => {
   const { cold } = await freshCold()
   let failures = 2
   const { store: unreliable } = watched(cold, (call) => call === 'probe' && failures-- > 0)
   const primary = await primaryOf()
   const { store } = await tiersOf({ primary, cold: unreliable, coldAfterMs: 4_000, random: () => 0 })
-  onTestFinished(() => store.close())
+  closing.push(() => store.close())
   const run = await completedRun(store, 'x')
   await store.open()
   await expect.poll(() => store.tiers().cold.moved, { timeout: 10_000 }).toBe(1)
@@ -366,7 +376,7 @@ test('T1: passes come by themselves after `open`, sooner again after a failure, 
   expect((await store.outcome(run.id))?.status).toBe(201)
 }, 20_000)
 
-test('T1: a period never overlaps itself, and `stop` waits for what is under way', async () => {
+test('T1: a period never overlaps itself, and `stop` waits for what is under way', async ({ expect }) => {
   let [running, most, passes] = [0, 0, 0]
   const work = async () => {
     most = Math.max(most, ++running)

@@ -1,5 +1,4 @@
 import type { Context } from 'hono'
-import { lengthPrefixed } from './crypto.ts'
 import type { RequestIdentity } from './deduplicator.ts'
 import { comparedBody, comparisonFor, mediaTypeOf } from './fingerprint.ts'
 import type { Route } from './options.ts'
@@ -18,35 +17,32 @@ export type Identified =
 
 /** Reads a request's body as its route says and makes its storage key and fingerprint; `key` is absent where the content is the key. */
 export async function identify(c: Context, route: Route, key: string | undefined): Promise<Identified> {
-  const { deduplicator, compare, maxBodyBytes, spill } = route
+  const { deduplicator, compare, maxBodyBytes, spill, memo } = route
   const contentType = c.req.header('content-type')
-  const media = mediaTypeOf(contentType)
-  let body: Uint8Array
-  let digest: DigestCheck | undefined
-  let spilled: string | undefined
   if (compare === 'digest') {
     const declared = declaredDigest(c.req.header('content-digest'))
     if (declared === undefined) return { refused: 'digest_missing' }
-    digest = checkDigest(c, declared)
-    body = declared
-  } else if (route.onLargeBody === 'spill' && spill !== undefined && mayBeLarge(c, maxBodyBytes)) {
-    spilled = spillName()
-    body = await spilledBody(c, spill, spilled)
-  } else {
-    const bounded = await boundedBody(c, maxBodyBytes)
-    if (bounded === 'too_large') return { refused: 'too_large' }
-    const compared = comparedBody(
-      deduplicator.crypto,
-      bounded,
-      contentType,
-      compare ?? comparisonFor(media),
-      route.maxJsonDepth,
-    )
-    const settled = compared instanceof Promise ? await compared : compared
-    if (settled === 'too_deep') return { refused: 'too_deep' }
-    body = settled
+    const digest = checkDigest(c, declared)
+    return { identity: await identityOf(c, route, key, contentType, declared), digest, spilled: undefined }
   }
-  return { identity: await identityOf(c, route, key, media, body), digest, spilled }
+  if (route.onLargeBody === 'spill' && spill !== undefined && mayBeLarge(c, maxBodyBytes)) {
+    const spilled = spillName()
+    const body = await spilledBody(c, spill, spilled)
+    return { identity: await identityOf(c, route, key, contentType, body), digest: undefined, spilled }
+  }
+  const body = await boundedBody(c, maxBodyBytes)
+  if (body === 'too_large') return { refused: 'too_large' }
+  const who = whoOf(c, route)
+  const target = targetOf(c, route, contentType)
+  const name = key === undefined ? undefined : nameOf(who, key)
+  const remembered = name === undefined ? undefined : memo.get(name, target, body)
+  if (remembered !== undefined) return { identity: remembered, digest: undefined, spilled: undefined }
+  const mode = compare ?? comparisonFor(mediaTypeOf(contentType))
+  const compared = await comparedBody(deduplicator.crypto, body, contentType, mode, route.maxJsonDepth)
+  if (compared === 'too_deep') return { refused: 'too_deep' }
+  const identity = await identityOf(c, route, key, contentType, compared)
+  if (name !== undefined) memo.set(name, target, body, identity)
+  return { identity, digest: undefined, spilled: undefined }
 }
 
 /** Whether a body is, or for want of a declared length may be, longer than memory is given for it. */
@@ -55,34 +51,54 @@ function mayBeLarge(c: Context, maxBytes: number): boolean {
   return declared === undefined || Number(declared) > maxBytes
 }
 
+interface Who {
+  readonly tenant: string
+  readonly principal: string
+  readonly method: string
+  readonly path: string
+}
+
+function whoOf(c: Context, route: Route): Who {
+  const principal = route.scope === 'global' ? '' : (route.principal?.(c) ?? 'anonymous')
+  return { tenant: route.tenant?.(c) ?? '', principal, method: c.req.method, path: routePattern(c) }
+}
+
+function nameOf({ tenant, principal, method, path }: Who, key: string): string {
+  return `${tenant.length}:${tenant}${principal.length}:${principal}${method} ${path.length}:${path}${key}`
+}
+
+/** Everything but the body that makes two requests different, each part with its length. */
+function targetOf(c: Context, { vary }: Route, contentType: string | undefined): string {
+  const media = mediaTypeOf(contentType)
+  const raw = rawTarget(c.req.url)
+  let text = `${c.req.method} ${raw.length}:${raw}${media.length}:${media}`
+  if (vary !== undefined) {
+    for (const name of vary) {
+      const value = c.req.header(name)
+      text += value === undefined ? '-' : `${value.length}:${value}`
+    }
+  }
+  return text
+}
+
+const encoder = new TextEncoder()
+
 async function identityOf(
   c: Context,
   route: Route,
   key: string | undefined,
-  media: string,
+  contentType: string | undefined,
   body: Uint8Array,
 ): Promise<RequestIdentity> {
-  const { deduplicator, windowMs, leaseMs, vary } = route
-  const { method } = c.req
+  const { deduplicator, windowMs, leaseMs } = route
   // A store that cannot be opened fails here, once, and not in each of the digests below.
   if (!deduplicator.ready) await deduplicator.start()
-  const principal = route.scope === 'global' ? '' : (route.principal?.(c) ?? 'anonymous')
-  const tenant = route.tenant?.(c) ?? ''
-  const described = [method, rawTarget(c.req.url), media]
-  if (vary !== undefined) for (const name of vary) described.push(name.toLowerCase(), c.req.header(name) ?? '')
-  const fingerprint = deduplicator.digest(lengthPrefixed(described), body)
-  const whose = { tenant, principal }
-  const principalHash = deduplicator.principalHash(whose)
-  // Each of these is a promise only where the crypto is asynchronous: no turn of the event loop is spent otherwise.
-  const printed = typeof fingerprint === 'string' ? fingerprint : await fingerprint
-  const storageKey = deduplicator.storageKey(
-    { tenant, principal, method, path: routePattern(c) },
-    key ?? `fingerprint ${printed}`,
-  )
+  const who = whoOf(c, route)
+  const fingerprint = await deduplicator.digest(encoder.encode(targetOf(c, route, contentType)), body)
   return {
-    key: typeof storageKey === 'string' ? storageKey : await storageKey,
-    fingerprint: printed,
-    principalHash: typeof principalHash === 'string' ? principalHash : await principalHash,
+    key: await deduplicator.storageKey(who, key ?? `fingerprint ${fingerprint}`),
+    fingerprint,
+    principalHash: await deduplicator.principalHash(who),
     ...(key === undefined ? { windowMs: route.fingerprintWindowMs } : windowMs === undefined ? {} : { windowMs }),
     ...(leaseMs === undefined ? {} : { leaseMs }),
   }

@@ -69,6 +69,17 @@ async function keyed(c: Context, next: Next, route: Route, key: string | undefin
   }
   if ('refused' in identified) return unreadable(c, route, identified.refused)
   const { identity, digest, spilled } = identified
+  if (spilled === undefined) {
+    const cached = route.deduplicator.cached(identity)
+    if (cached?.kind === 'mismatch') return reused(c)
+    if (cached?.kind === 'completed') {
+      const answer = replayResponse(cached.record, c.req.header('accept-encoding'))
+      if (answer !== undefined) {
+        route.deduplicator.tell('replayed', identity.key)
+        return answer
+      }
+    }
+  }
   try {
     const decided = await decideOrWait(c, route, identity)
     if (decided.kind === 'answer') return decided.answer
@@ -205,8 +216,8 @@ async function lapsed(
 }
 
 async function replayed(c: Context, route: Route, record: CompletedRecord): Promise<Response> {
-  const request = { acceptEncoding: c.req.header('accept-encoding') }
-  const answer = replayResponse(record, request) ?? (await replaySpilled(record, request, route.spill))
+  const accepted = c.req.header('accept-encoding')
+  const answer = replayResponse(record, accepted) ?? (await replaySpilled(record, accepted, route.spill))
   if (answer === undefined) {
     const location = record.response.headers.find(([name]) => name.toLowerCase() === 'location')?.[1]
     return refuse(c, 'idempotency_response_unavailable', 'The request was answered, and its answer was not kept', {

@@ -2,6 +2,7 @@ import type { Context } from 'hono'
 import type { RequestDeduplicator } from './deduplicator.ts'
 import { DedupError, onlyKnown, onlyPositive } from './errors.ts'
 import type { BodyComparison } from './fingerprint.ts'
+import { IdentityMemo } from './identity-memo.ts'
 import { Latency } from './latency.ts'
 import type { RecordPolicy, ServerErrorPolicy } from './policy.ts'
 import type { SpillStore } from './spill.ts'
@@ -100,6 +101,7 @@ export interface Route extends DedupOptions {
   readonly maxBodyBytes: number
   readonly maxResponseBytes: number
   readonly latency: Latency
+  readonly memo: IdentityMemo
 }
 
 const known: ReadonlySet<string> = new Set([
@@ -169,6 +171,7 @@ export function routeOf(options: DedupOptions): Route {
     maxBodyBytes,
     maxResponseBytes,
     latency: new Latency(),
+    memo: new IdentityMemo(),
   }
 }
 

@@ -73,45 +73,64 @@ export const nullBodyStatuses: ReadonlySet<number> = new Set([101, 204, 205, 304
 /** The fields that say what became of a key, for scripts of other origins to read. */
 export const exposedFields = 'Idempotency-Status, Idempotent-Replayed, Retry-After, Link, Preference-Applied'
 
-type HeaderInit = Record<string, string> | [string, string][]
-
-/** Fields of replays, made once for each answer: a plain record where no name repeats, which servers write fastest. */
-const replayHeaders = new WeakMap<StoredResponse, HeaderInit>()
-
-function headersFor(response: StoredResponse): HeaderInit {
-  let headers = replayHeaders.get(response)
-  if (headers === undefined) {
-    const list = response.headers
-      .filter(([name]) => name !== spillField)
-      .map(([name, value]): [string, string] => [name, value])
-    list.push(['idempotent-replayed', 'true'], ['idempotency-status', 'replayed'])
-    list.push(['access-control-expose-headers', exposedFields])
-    const names = new Set(list.map(([name]) => name.toLowerCase()))
-    headers = names.size === list.length ? Object.fromEntries(list) : list
-    replayHeaders.set(response, headers)
-  }
-  return headers
+/** An answer as it is given again, made once: the server writes a plain record of fields, and a text, in the fewest steps. */
+interface Prepared {
+  readonly headers: Record<string, string> | [string, string][]
+  readonly body: string | Uint8Array<ArrayBuffer>
+  readonly encoding: string | undefined
 }
 
-/** What a request says about the answer it can take. */
-export interface ReplayRequest {
-  readonly acceptEncoding: string | undefined
+const prepared = new WeakMap<StoredResponse, Prepared>()
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+const maxTextBytes = 65_536
+
+function prepare(response: StoredResponse): Prepared {
+  const known = prepared.get(response)
+  if (known !== undefined) return known
+  const list = response.headers
+    .filter(([name]) => name !== spillField)
+    .map(([name, value]): [string, string] => [name.toLowerCase(), value])
+  list.push(['idempotent-replayed', 'true'], ['idempotency-status', 'replayed'])
+  list.push(['access-control-expose-headers', exposedFields])
+  const names = new Set(list.map(([name]) => name))
+  const made: Prepared = {
+    headers: names.size === list.length ? Object.fromEntries(list) : list,
+    body: bodyOf(response.body ?? new Uint8Array(), names.has('content-type')),
+    encoding: list.find(([name]) => name === 'content-encoding')?.[1],
+  }
+  prepared.set(response, made)
+  return made
+}
+
+/** Text where the bytes are just that. Without a type of its own a text would be given one. */
+function bodyOf(bytes: Uint8Array, typed: boolean): Prepared['body'] {
+  if (typed && bytes.length > 0 && bytes.length <= maxTextBytes) {
+    try {
+      return decoder.decode(bytes)
+    } catch {
+      // Not UTF-8.
+    }
+  }
+  return bytes as Uint8Array<ArrayBuffer>
 }
 
 /** The stored answer again, marked as such; `undefined` where its body was not retained, or is in a coding the client refuses. */
-export function replayResponse({ response }: CompletedRecord, { acceptEncoding }: ReplayRequest): Response | undefined {
-  const { status, body } = response
-  if (nullBodyStatuses.has(status)) return new Response(null, { status, headers: headersFor(response) })
-  if (body === undefined) return undefined
-  const encoding = response.headers.find(([name]) => name.toLowerCase() === 'content-encoding')?.[1]
+export function replayResponse(
+  { response }: CompletedRecord,
+  acceptEncoding: string | undefined,
+): Response | undefined {
+  const { status } = response
+  const { headers, body, encoding } = prepare(response)
+  if (nullBodyStatuses.has(status)) return new Response(null, { status, headers })
+  if (response.body === undefined) return undefined
   if (encoding === undefined || encoding === 'identity' || accepts(acceptEncoding, encoding))
-    return new Response(body as Uint8Array<ArrayBuffer>, { status, headers: headersFor(response) })
-  const decoded = decodedBody(body, encoding)
+    return new Response(body, { status, headers })
+  const decoded = decodedBody(response.body, encoding)
   if (decoded === undefined) return undefined
-  const headers = new Headers(headersFor(response))
-  headers.delete('content-encoding')
-  headers.append('vary', 'Accept-Encoding')
-  return new Response(decoded, { status, headers })
+  const plain = new Headers(headers)
+  plain.delete('content-encoding')
+  plain.append('vary', 'Accept-Encoding')
+  return new Response(decoded, { status, headers: plain })
 }
 
 /** Whether a client takes a content coding (RFC 9110 §12.5.3). */

@@ -1,8 +1,12 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import { sharedRedis, sharedRedisCluster } from '@gw/services'
 import { createClient, createCluster } from 'redis'
-import { afterAll, beforeAll, describe, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type RedisClient, redisClientOptions, redisDedupStore } from '../src/stores/redis.ts'
 import { testDedupStore } from '../src/testing.ts'
+import { afterwards, appOf, deduplicatorOf, send } from './fixture.ts'
 import { connected } from './redis-clients.ts'
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
@@ -21,6 +25,86 @@ describe('Redis', () => {
   beforeAll(client.open)
   afterAll(client.close)
   suite(client.get)
+
+  test('I2: with a subscriber the settlement of an awaited key reaches other processes', async () => {
+    const subscriber = createClient({ url: (await sharedRedis()).url })
+    await subscriber.connect()
+    afterwards(async () => subscriber.destroy())
+    const prefix = `test:${crypto.randomUUID()}:`
+    const one = redisDedupStore({ client: client.get(), prefix, onRisk: () => {} })
+    const two = redisDedupStore({ client: client.get(), subscriber, prefix, onRisk: () => {} })
+    const told: string[] = []
+    const unwatch = await two.watch!({ settled: (key) => told.push(key) })
+    for (const key of ['quiet', 'awaited', 'freed']) {
+      const claim = {
+        key,
+        token: 't',
+        fingerprint: '',
+        principalHash: '',
+        link: undefined,
+        leaseMs: 9_000,
+        windowMs: 9_000,
+      }
+      await one.tryClaim({ ...claim, replaces: undefined })
+      if (key !== 'quiet') await two.get(key, { awaited: true })
+      const unit = one.unit()
+      const response = { status: 200, headers: [], body: undefined }
+      unit.add(key === 'freed' ? one.release(claim) : one.complete(claim, response, undefined))
+      await unit.commit()
+    }
+    await expect.poll(() => told).toEqual(['awaited', 'freed'])
+    await unwatch()
+  })
+
+  test('scripts that the server forgot are sent again', async () => {
+    const store = redisDedupStore({ client: client.get(), prefix: `test:${crypto.randomUUID()}:`, onRisk: () => {} })
+    const claim = {
+      fingerprint: '',
+      principalHash: '',
+      link: undefined,
+      leaseMs: 9_000,
+      windowMs: 9_000,
+      replaces: undefined,
+    }
+    expect((await store.tryClaim({ ...claim, key: 'a', token: 'a' })).kind).toBe('claimed')
+    await client.get().sendCommand(['SCRIPT', 'FLUSH'])
+    expect((await store.tryClaim({ ...claim, key: 'b', token: 'b' })).kind).toBe('claimed')
+  })
+
+  test('L1: SIGKILL in the handler: the retry works after the lease, not after the window', {
+    timeout: 20_000,
+  }, async () => {
+    const { url } = await sharedRedis()
+    const prefix = `test:${crypto.randomUUID()}:`
+    const deduplicator = deduplicatorOf(
+      redisDedupStore({ client: client.get(), prefix, onRisk: () => {} }),
+      undefined,
+      {
+        monotonic: () => performance.now(),
+      },
+    )
+    let calls = 0
+    const app = appOf(deduplicator, (c) => c.json({ calls: ++calls }), { onUnknown: 'execute' })
+    await send(app, 'warm')
+    const scope = { principal: 'ann', method: 'POST', path: '/pay/:id' }
+    const warm = (await deduplicator.keyStore.get(await deduplicator.storageKey(scope, 'warm')))!
+    const { fingerprint, principalHash } = warm
+    const identity = JSON.stringify({ key: await deduplicator.storageKey(scope, 'k'), fingerprint, principalHash })
+    const child = spawn(process.execPath, [
+      fileURLToPath(new URL('./dying-owner.ts', import.meta.url)),
+      url,
+      prefix,
+      identity,
+    ])
+    const [said] = await once(child.stdout, 'data')
+    expect(String(said).trim()).toBe('claimed')
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    expect((await send(app, 'k')).status).toBe(409)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    await expect.poll(async () => (await send(app, 'k')).status, { timeout: 3_000 }).toBe(200)
+    expect(calls).toBe(2)
+  })
 })
 
 describe('Redis Cluster', () => {

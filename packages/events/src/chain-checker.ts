@@ -96,8 +96,11 @@ export class ChainChecker {
     this.events++
     const expected = this.#before.position + 1n
     if (crc32(frame, event.hash) !== event.crc) {
-      this.report('bit_rot', position, 'the row does not fit its own checksum')
+      this.report('bit_rot', expected, 'the row does not fit its own checksum')
       this.#unlinked = true
+      this.#gap = true
+      this.#before = { ...event, position: position === expected ? position : expected }
+      return
     } else if (position < expected) {
       if (position === this.#before.position && !sameBytes(event.hash, this.#before.hash))
         this.report('fork', position, 'two events claim this position')
@@ -174,10 +177,20 @@ export class ChainChecker {
     }
   }
 
-  /** Compares the end with what was vouched for. */
-  end(): void {
+  /** Goes on behind a row that cannot be read at all. */
+  unreadable(): void {
+    const position = this.#before.position + 1n
+    this.events++
+    this.report('bit_rot', position, 'the row cannot be read')
+    this.#unlinked = true
+    this.#gap = true
+    this.#before = { ...this.#before, position }
+  }
+
+  /** Compares the end with what was vouched for; a torn last row accounts for one. */
+  end(torn = false): void {
     for (const { position } of this.#vouched) {
-      if (position > this.#before.position)
+      if (position > this.#before.position + (torn ? 1n : 0n))
         this.report('truncation', this.#before.position, `the log was vouched for up to ${position} and ends here`)
     }
   }

@@ -17,11 +17,15 @@ export interface ConsumerOptions {
   /** How long a silent instance keeps its place: 15,000. */
   readonly leaseMs?: number
   readonly pollMs?: number
+  /** Whether personal members stay encrypted: false. */
+  readonly sealed?: boolean
   /**
    * Handles a batch. What it adds to `commit`'s unit is applied together with the new place, or not at all; a batch that it
    * did not commit is committed when it returns. When it throws, the batch comes again after a pause.
    */
   handle(batch: EventBatch, commit: (join?: (unit: Unit) => void, upTo?: string) => Promise<void>): Promise<void>
+  /** Called each time the consumer has caught up and nothing is new: every `pollMs`. */
+  idle?(): Promise<void>
   /** Called with every error of `handle` and of the store. */
   readonly onError?: (error: unknown) => void
 }
@@ -54,7 +58,19 @@ export function consume(events: EventStore, options: ConsumerOptions): Consumer 
 
 /** The same, for a consumer that ends, and takes its place with it, once `current` answers false. */
 export function startConsumer(events: EventStore, options: ConsumerOptions, current: () => Promise<boolean>): Consumer {
-  const { name, from = 'start', filter, batch, leaseMs = 15_000, pollMs, handle, onError, ...unknown } = options
+  const {
+    name,
+    from = 'start',
+    filter,
+    batch,
+    leaseMs = 15_000,
+    pollMs,
+    sealed = false,
+    handle,
+    idle,
+    onError,
+    ...unknown
+  } = options
   refuseUnknown(unknown)
   requireWhole('leaseMs', leaseMs)
   checkName(name)
@@ -111,9 +127,11 @@ export function startConsumer(events: EventStore, options: ConsumerOptions, curr
       const batches = subscribe(events, {
         from: { after: lease.position },
         signal: abort.signal,
+        sealed,
         ...(filter === undefined ? {} : { filter }),
         ...(batch === undefined ? {} : { batch }),
         ...(pollMs === undefined ? {} : { pollMs }),
+        ...(idle === undefined ? {} : { idle }),
       })
       for await (const next of batches) {
         const end = BigInt(next.scannedTo)

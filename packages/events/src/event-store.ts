@@ -414,10 +414,18 @@ export class EventStore {
     return [...cold, ...(await this.store.read({ ...query, after: base.position, limit: query.limit - cold.length }))]
   }
 
-  /** A stored event as readers get it: decrypted where its subject's key still exists, its data in the newest shape. */
-  async recordOf(event: StoredEvent): Promise<EventRecord> {
+  /** Whether events of a type hold something that is stored encrypted. */
+  isPersonal(type: string): boolean {
+    return this.#privacy?.covers(type) === true
+  }
+
+  /**
+   * A stored event as readers get it, its data in the newest shape: decrypted where its subject's key still exists, or, with
+   * `sealed`, as it is stored, for what is kept where an erasure does not reach.
+   */
+  async recordOf(event: StoredEvent, { sealed = false }: { readonly sealed?: boolean } = {}): Promise<EventRecord> {
     const { position, data, hash, time, crc: _, ...same } = event
-    const text = this.#privacy?.covers(event.type) === true ? await this.#privacy.open(event, this.#id) : data
+    const text = !sealed && this.isPersonal(event.type) ? await this.#privacy!.open(event, this.#id) : data
     let current: unknown = JSON.parse(text)
     let { schemaVersion } = same
     for (;;) {

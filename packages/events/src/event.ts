@@ -104,8 +104,27 @@ const crcTable = Uint32Array.from({ length: 256 }, (_, n) => {
   return c
 })
 
-/** CRC-32 (ISO 3309) over the chunks. */
+type NativeCrc = (data: Uint8Array, before: number) => number
+let native: NativeCrc | false | undefined
+
+/** CRC-32 (ISO 3309) over the chunks: the runtime's own where it has one, else {@link portableCrc32}. */
 export function crc32(...chunks: readonly Uint8Array[]): number {
+  native ??= nativeCrc32() ?? false
+  if (native === false) return portableCrc32(...chunks)
+  let crc = 0
+  for (const chunk of chunks) crc = native(chunk, crc)
+  return crc
+}
+
+function nativeCrc32(): NativeCrc | undefined {
+  const { process } = globalThis as {
+    readonly process?: { getBuiltinModule?(name: string): { readonly crc32?: NativeCrc } | undefined }
+  }
+  return process?.getBuiltinModule?.('node:zlib')?.crc32
+}
+
+/** CRC-32 in plain arithmetic. */
+export function portableCrc32(...chunks: readonly Uint8Array[]): number {
   let crc = 0xffffffff
   for (const chunk of chunks)
     for (let i = 0; i < chunk.length; i++) crc = crcTable[(crc ^ chunk[i]!) & 0xff]! ^ (crc >>> 8)

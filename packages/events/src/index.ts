@@ -34,6 +34,7 @@ export {
 export { defaultRedaction, type RedactionRules } from './redaction.ts'
 export { type AggregateOptions, aggregate, type Loaded } from './snapshot.ts'
 export { type EventStreamOptions, eventStream } from './sse.ts'
+export { type LogStats, stats } from './stats.ts'
 export type { AppendResult, EventFilter, EventLog, Expected, Head, Register, StoreQuery } from './store.ts'
 export { memoryEventStore } from './stores/memory.ts'
 export { type EventBatch, type SubscribeOptions, subscribe } from './subscription.ts'

@@ -34,7 +34,7 @@ export function inlinePart<State>(
     const { position: asOf } = await events.store.head()
     for (;;) {
       const page = await events.readStored({ after, asOf, limit: 1_000 })
-      for (const event of page) kept = step(kept, await events.recordOf(event), [], generation)
+      for (const event of page) kept = step(kept, await events.recordOf(event, { sealed: true }), [], generation)
       const last = page.at(-1)
       if (last === undefined || page.length < 1_000) return { kept }
       after = last.position

@@ -37,6 +37,11 @@ export interface ProjectionOptions<State> {
   readonly onPoison?: 'continue' | 'stop'
   /** Makes the new build of a read model the one that is read, in the transaction that swaps a rebuild in. */
   readonly onSwap?: (unit: Unit, generation: number) => void
+  /**
+   * Whether personal members are decrypted for the read model: false. A read model with them in plain has to be rebuilt when a
+   * subject is erased, and backups of it keep them.
+   */
+  readonly personal?: boolean
   readonly batch?: number
   readonly leaseMs?: number
   readonly pollMs?: number
@@ -82,14 +87,17 @@ export interface Projection<State> {
 /** Starts a projection. */
 export function project<State>(events: EventStore, options: ProjectionOptions<State>): Projection<State> {
   const { name, initial, on, apply, mode = 'async', effect, maxAttempts = 3, onPoison = 'continue', ...more } = options
-  const { onSwap, batch, leaseMs, pollMs, onError, ...unknown } = more
+  const { onSwap, personal = false, batch, leaseMs, pollMs, onError, ...unknown } = more
   refuseUnknown(unknown)
   checkName(name)
   requireWhole('maxAttempts', maxAttempts)
   if ((on === undefined) === (apply === undefined))
     throw new EventError('invalid_option', 'Expected one of `on` and `apply`')
-  if (mode === 'inline' && (effect !== undefined || !events.store.gapless))
-    throw new EventError('invalid_option', 'An inline projection has no `effect`, and needs a log in strict mode')
+  if (mode === 'inline' && (effect !== undefined || personal || !events.store.gapless))
+    throw new EventError(
+      'invalid_option',
+      'An inline projection has no `effect` and no `personal`, and needs a strict log',
+    )
   const registers = new ProjectionRegisters<State>(events, name, { state: initial, skipped: 0, parked: 0 })
 
   /** Throws what the author's function throws. */
@@ -171,6 +179,7 @@ export function project<State>(events: EventStore, options: ProjectionOptions<St
       events,
       {
         name: registers.consumerName(generation),
+        sealed: !personal,
         ...(batch === undefined ? {} : { batch }),
         ...(leaseMs === undefined ? {} : { leaseMs }),
         ...(pollMs === undefined ? {} : { pollMs }),
@@ -243,7 +252,7 @@ export function project<State>(events: EventStore, options: ProjectionOptions<St
     while (after < target) {
       const found: StoredEvent[] = await events.readStored({ after, asOf: target, limit: 1_000 })
       const scannedTo = found.length === 1_000 ? found.at(-1)!.position : target
-      const records = await Promise.all(found.map((event) => events.recordOf(event)))
+      const records = await Promise.all(found.map((event) => events.recordOf(event, { sealed: !personal })))
       let version = await registers.placeVersion(generation)
       const commit = async (join: (unit: Unit) => void, upTo: string) => {
         const unit = events.store.unit()
@@ -286,7 +295,7 @@ export function project<State>(events: EventStore, options: ProjectionOptions<St
           limit: 1,
         })
         if (event === undefined) continue
-        const record = await events.recordOf(event)
+        const record = await events.recordOf(event, { sealed: !personal })
         if (
           await registers.update(generation, (kept, unit) => {
             const next = applied(kept, record, { unit, replaying: false, generation })

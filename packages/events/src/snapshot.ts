@@ -54,18 +54,21 @@ export function aggregate<State>(
     let version = usable?.version ?? -1
     let after = BigInt(usable?.position ?? 0)
     let replayed = 0
+    // Plain text must not lie where the loss of a key does not reach it.
+    let personal = false
     const { position: asOf } = await events.store.head()
     for (;;) {
       const page = await events.readStored({ stream, after, asOf, limit: 1_000 })
       for (const event of page) {
         state = apply(state, await events.recordOf(event))
+        personal ||= events.isPersonal(event.type)
         version = event.version
         after = event.position
         replayed++
       }
       if (page.length < 1_000) break
     }
-    if (replayed >= snapshotEvery) {
+    if (replayed >= snapshotEvery && !personal) {
       const snapshot: Snapshot<State> = { version, position: after.toString(), reducer, state }
       const unit = events.store.unit()
       unit.add(events.store.setRegister(place, JSON.stringify(snapshot), register?.version ?? 0))

@@ -1,5 +1,6 @@
 import { EventError, refuseUnknown, requireWhole } from './errors.ts'
 import type { EventStore } from './event-store.ts'
+import { larger } from './positions.ts'
 import { checkFilter, type EventRecord } from './query.ts'
 import type { EventFilter } from './store.ts'
 
@@ -15,6 +16,10 @@ export interface SubscribeOptions {
   /** Whether to wait for new events (the default) or to end when caught up. */
   readonly live?: boolean
   readonly signal?: AbortSignal
+  /** Whether personal members stay encrypted: false. */
+  readonly sealed?: boolean
+  /** Called when caught up, each time before waiting. */
+  readonly idle?: () => Promise<void>
 }
 
 /** What a subscriber pulls. */
@@ -31,7 +36,17 @@ export interface EventBatch {
  * next batch is read when the subscriber asks for it, so that a slow one holds back nobody.
  */
 export function subscribe(events: EventStore, options: SubscribeOptions = {}): AsyncIterableIterator<EventBatch> {
-  const { from = 'start', filter = {}, batch = 100, pollMs = 1_000, live = true, signal, ...unknown } = options
+  const {
+    from = 'start',
+    filter = {},
+    batch = 100,
+    pollMs = 1_000,
+    live = true,
+    signal,
+    idle,
+    sealed = false,
+    ...unknown
+  } = options
   refuseUnknown(unknown)
   requireWhole('batch', batch)
   if (batch > 1_000) throw new EventError('invalid_option', `Expected \`batch\` to be at most 1000, got \`${batch}\``)
@@ -52,17 +67,19 @@ export function subscribe(events: EventStore, options: SubscribeOptions = {}): A
         wake.rest()
         const head = (await events.store.head()).position
         const found = head > after ? await events.readStored({ ...filter, after, asOf: head, limit: batch }) : []
-        const scannedTo = found.length === batch ? found.at(-1)!.position : head > after ? head : after
+        const scannedTo = found.length === batch ? found.at(-1)!.position : larger(head, after)
         const caughtUp = scannedTo >= head
         const moved = scannedTo > after
         after = scannedTo
         if (found.length > 0 || moved || (caughtUp && !told)) {
           told = caughtUp
-          const records = await Promise.all(found.map((event) => events.recordOf(event)))
+          const records = await Promise.all(found.map((event) => events.recordOf(event, { sealed })))
           yield { events: records, scannedTo: scannedTo.toString(), caughtUp }
         }
         if (caughtUp && !live) return
-        if (caughtUp) await wake.wait(pollMs)
+        if (!caughtUp) continue
+        await idle?.()
+        await wake.wait(pollMs)
       }
     } finally {
       unlisten?.()

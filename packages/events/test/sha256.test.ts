@@ -2,6 +2,7 @@ import { createHash, createHmac } from 'node:crypto'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { bytesOf, hexOf } from '../src/bytes.ts'
+import { crc32, portableCrc32 } from '../src/event.ts'
 import { hmacSha256, portableSha256, sha256 } from '../src/sha256.ts'
 
 test('the portable SHA-256 gives the examples of FIPS 180-4 and what the runtime gives', () => {
@@ -21,4 +22,14 @@ test('HMAC agrees with the runtime, keys over 64 bytes too', () => {
     const key = new Uint8Array(length).fill(7)
     expect(hexOf(hmacSha256(key, bytesOf('x')))).toBe(createHmac('sha256', key).update('x').digest('hex'))
   }
+})
+
+test('CRC-32 gives the check value of its definition, and both ways of computing it agree over chunks', () => {
+  expect(portableCrc32(bytesOf('123456789'))).toBe(0xcbf43926)
+  fc.assert(
+    fc.property(fc.uint8Array(), fc.uint8Array(), (a, b) => {
+      expect(crc32(a, b)).toBe(portableCrc32(a, b))
+    }),
+    { numRuns: 100 },
+  )
 })

@@ -32,7 +32,8 @@ export class Connector<Connection extends object> {
   limbo = 0
   lastError: unknown
   #failures = 0
-  #failedAtMs = Number.NEGATIVE_INFINITY
+  /** Connects that were under way together are of one round: they fail for one reason, and count once. */
+  #round = 0
   #retryAtMs = 0
   #blockedByBreaker = false
   #limit: number
@@ -82,7 +83,7 @@ export class Connector<Connection extends object> {
   /** Calls the factory, under its timeout and its breaker. */
   async connect(): Promise<Connection> {
     const { breaker } = this.#factory
-    const startedAtMs = this.#options.clock.now()
+    const round = this.#round
     this.inFlight++
     try {
       const connection = await (breaker === undefined ? this.#create() : breaker.run(() => this.#create()))
@@ -91,7 +92,7 @@ export class Connector<Connection extends object> {
       return connection
     } catch (error) {
       this.inFlight--
-      this.#fail(error, startedAtMs, breaker)
+      this.#fail(error, round, breaker)
       throw error
     }
   }
@@ -213,7 +214,7 @@ export class Connector<Connection extends object> {
     if (failing) this.#events.recovered()
   }
 
-  #fail(error: unknown, startedAtMs: number, breaker: ConnectBreaker | undefined): void {
+  #fail(error: unknown, round: number, breaker: ConnectBreaker | undefined): void {
     const { backoffMs, maxBackoffMs, random, clock } = this.#options
     const now = clock.now()
     this.lastError = error
@@ -221,9 +222,10 @@ export class Connector<Connection extends object> {
       this.#blockedByBreaker = true
       this.#retryAtMs = now + Math.max(refusedPauseMs, error.retryAfterMs ?? 0)
     } else {
-      // Connects that were under way together fail for one reason and count once.
-      if (startedAtMs >= this.#failedAtMs) this.#failures++
-      this.#failedAtMs = now
+      if (round === this.#round) {
+        this.#round++
+        this.#failures++
+      }
       this.#limit = 1
       this.#blockedByBreaker = false
       const step = Math.min(maxBackoffMs, backoffMs * 2 ** Math.min(this.#failures - 1, 40))

@@ -35,6 +35,8 @@ interface Request<Connection extends object> extends Waiter {
   readonly takenAt: Error | undefined
 }
 
+const provenMs = 500
+
 /** The connections of one factory. */
 export class FactoryPool<Connection extends object> implements Lender<Connection> {
   readonly poolName: string
@@ -58,6 +60,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   #leased = 0
   #generation = 0
   #failedChecks = 0
+  #trouble: 'failing' | 'breaker_open' | undefined
   #deadlineTimer: unknown
   #armedForMs = Number.POSITIVE_INFINITY
   #drained: Promise<DrainReport> | undefined
@@ -76,7 +79,10 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     this.#connector = new Connector(factory, options, {
       failed: (error, byBreaker) => this.#connectFailed(error, byBreaker),
       ready: () => this.fill(),
-      recovered: () => this.#tell('recovered'),
+      recovered: () => {
+        this.#trouble = undefined
+        this.#tell('recovered')
+      },
       lost: (connection) => this.#lost(connection as Connection),
     })
     this.#idle = new IdleList((entry) => this.#born(entry))
@@ -139,7 +145,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     for (let next = idle.next; next !== undefined; next = idle.next) {
       const now = this.#options.clock.now()
       const unfit = this.#unfitToLend(next, now)
-      if (!unfit && now - next.idleSinceMs >= this.#validateAfterIdleMs) return undefined
+      if (!unfit && this.#needsTest(next, now)) return undefined
       const entry = this.#engine.take() as Entry<Connection>
       if (!unfit) {
         this.counters.immediate++
@@ -250,9 +256,8 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
 
   /** Serves those who wait, then sees to the minimum. */
   fill(): void {
-    this.#engine.dispense()
+    this.#serve()
     this.fillMin()
-    this.#trim()
     if (this.#state === 'closed') this.#checkEmpty()
   }
 
@@ -261,8 +266,13 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     while (this.#entries.size + this.#coming < this.#keeper.floor && this.#admits) this.#engine.connect()
   }
 
-  /** Whether there is room for a replacement beside what it replaces. */
-  get hasRoom(): boolean {
+  /** Whether another connection would be one too many. */
+  get full(): boolean {
+    return this.#entries.size + this.#coming + this.#connector.limbo >= this.#engine.max
+  }
+
+  /** Whether a connect may start now. */
+  get admits(): boolean {
     return this.#admits
   }
 
@@ -321,15 +331,18 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   }
 
   get #admits(): boolean {
-    return (
-      this.#state !== 'closed' &&
-      this.#connector.admits &&
-      this.#entries.size + this.#coming + this.#connector.limbo < this.#engine.max
-    )
+    return this.#state !== 'closed' && this.#connector.admits && !this.full
   }
 
   #unfitToLend(entry: Entry<Connection>, now: number): boolean {
     return entry.lost || entry.generation !== this.#generation || now >= entry.hardExpiryMs
+  }
+
+  /** A new connection has proven itself by being made; were it tested at once, a test that always fails would connect without end. */
+  #needsTest(entry: Entry<Connection>, now: number): boolean {
+    return (
+      now - entry.idleSinceMs >= this.#validateAfterIdleMs && (entry.loan > 0 || now - entry.createdAtMs >= provenMs)
+    )
   }
 
   #lend(entry: Entry<Connection>, now: number, takenAt: Error | undefined): Lease<Connection> {
@@ -374,8 +387,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
         takenAt: this.#capturesStacks ? new Error('The lease was taken here') : undefined,
       }
       this.#queue.insert(request)
-      this.#engine.dispense()
-      this.#trim()
+      this.#serve()
       if (!request.waiting) return
       if (timeoutMs <= 0) return this.#expire(request)
       if (signal !== undefined) {
@@ -439,7 +451,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
       this.retire(entry)
       return
     }
-    if (now - entry.idleSinceMs < this.#validateAfterIdleMs) {
+    if (!this.#needsTest(entry, now)) {
       this.#deliver(entry, now)
       return
     }
@@ -534,9 +546,18 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   #connectFailed(error: unknown, byBreaker: boolean): void {
     if (!byBreaker) this.counters.connectionErrors++
     this.#keeper.connectFailed()
-    this.#tell(byBreaker ? 'breaker_open' : 'failing', error)
+    const trouble = byBreaker ? 'breaker_open' : 'failing'
+    if (this.#trouble !== trouble) this.#tell(trouble, error)
+    this.#trouble = trouble
     this.#trim()
     for (const listener of this.#startListeners) listener(error)
+  }
+
+  /** Serves those who wait from the idle ones, and connects for the rest; generic-pool counts a failed connect a few turns too long. */
+  #serve(): void {
+    this.#engine.dispense()
+    while (this.#queue.length > this.#idle.length + this.#coming && this.#admits) this.#engine.connect()
+    this.#trim()
   }
 
   /** With no connection alive and the last connect failed, only as many wait as are being connected for. */

@@ -120,12 +120,14 @@ export class Keeper<Connection extends object> {
         continue
       }
       if (budget-- <= 0) continue
-      // A pool above its floor shrinks by this one; one at its floor gets the replacement first.
-      if (this.#pool.size <= this.#floor && this.#pool.hasRoom) {
+      // One above what is kept needs no replacement; one that finds no room for it goes first. What cannot be replaced now stays while it may.
+      if (this.#pool.size > this.#floor || now >= entry.hardExpiryMs || (this.#pool.full && !this.#pool.failing)) {
+        this.#pool.retireIdle(entry)
+      } else if (this.#pool.admits) {
         entry.rotating = true
         this.#rotating.add(entry)
         this.#pool.connect()
-      } else this.#pool.retireIdle(entry)
+      }
     }
   }
 

@@ -1,15 +1,8 @@
-import { ConnectionPool, PoolError, type PoolOptions } from '@gw/pool'
+import { ConnectionPool, PoolError } from '@gw/pool'
 import { describe, expect, test } from 'vitest'
-import { FakeClock, settle } from './fake-clock.ts'
-import { deferred, FakeServer, failure, settled } from './fake-server.ts'
-
-function make(options: Partial<PoolOptions> = {}) {
-  const clock = new FakeClock()
-  const server = new FakeServer()
-  const pool = new ConnectionPool({ name: 'main', min: 0, max: 2, clock, random: () => 0.5, ...options })
-  const database = pool.register('database', server.factory())
-  return { clock, server, pool, database }
-}
+import { settle } from './fake-clock.ts'
+import { deferred, failure, settled } from './fake-server.ts'
+import { make } from './making.ts'
 
 describe('C1: start', () => {
   test('C1: resolves when the minimum is there', async () => {

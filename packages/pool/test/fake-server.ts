@@ -16,6 +16,8 @@ export class FakeServer {
   /** Open, or on the way to be. */
   open = 0
   peak = 0
+  connecting = 0
+  connectingPeak = 0
   readonly contexts: CreateContext[] = []
   readonly connections: FakeConnection[] = []
   onCreate: (attempt: number) => Promise<void> | void = () => {}
@@ -29,11 +31,14 @@ export class FakeServer {
         this.contexts.push(context)
         this.open++
         this.peak = Math.max(this.peak, this.open)
+        this.connectingPeak = Math.max(this.connectingPeak, ++this.connecting)
         try {
           await this.onCreate(attempt)
         } catch (error) {
           this.open--
           throw error
+        } finally {
+          this.connecting--
         }
         const connection: FakeConnection = { id: ++this.made, alive: true, lost: context.lost }
         this.connections.push(connection)

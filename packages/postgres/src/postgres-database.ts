@@ -193,7 +193,12 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
         } catch (error) {
           scope.shut()
           line.send('rollback').catch(() => {})
-          throw line.lost ?? error
+          if (line.lost !== undefined) throw line.lost
+          const failure = failureOf(error)
+          // A server that goes down says so to a statement before the connection is gone.
+          if (failure === 'lost' || failure === 'exhausted')
+            throw new PostgresError('unavailable', `Nothing is applied: ${textOf(error)}`, { cause: rootOf(error) })
+          throw error
         }
         if (line.lost !== undefined) throw line.lost
         commitSent = true

@@ -17,6 +17,13 @@ export function gatewayOptionsOf(config: GatewayConfig): GatewayOptions {
     nodeId: config.nodeId,
     databaseUrl: config.databaseUrl,
     redisUrl: config.redisUrl,
+    coldTier:
+      config.coldTier &&
+      given({
+        url: config.coldTier.url,
+        afterMs: config.coldTier.after,
+        backupIntervalMs: config.coldTier.backupInterval,
+      }),
     idempotencyWindowMs: config.idempotencyWindow,
     maxWorkers: config.maxWorkers,
     maxConcurrentRequests: config.maxConcurrentRequests,

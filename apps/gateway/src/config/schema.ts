@@ -92,6 +92,13 @@ export const configSchema = z
       .optional()
       .meta({ secret: true }),
     redisUrl: redisUrl.optional().meta({ secret: true }),
+    coldTier: z
+      .strictObject({
+        url: z.string().min(1).meta({ description: 'https://key:secret@host/bucket?region=…', secret: true }),
+        after: duration('a completed request moves there so long after its end').optional(),
+        backupInterval: duration('requests are backed up there so often').optional(),
+      })
+      .optional(),
     secret: z.string().min(32, 'expected at least 32 characters').optional().meta({ secret: true }),
     apiTokens: z
       .record(z.string().regex(/^[A-Za-z0-9._@-]+$/), z.string().min(1).meta({ secret: true }))

@@ -1,5 +1,6 @@
 import type { PostgresDatabase } from '@gw/postgres'
 import { type SQL, sql } from 'drizzle-orm'
+import { CheckpointError } from '../errors.ts'
 import type { RunRecord, RunStatus, StepRecord } from '../run-record.ts'
 import type { CheckpointStore, Held, Kept, RunQuery, StoreNews } from '../store.ts'
 import { inputOf, outcomeOf, stepOf } from './payload-row.ts'
@@ -15,6 +16,8 @@ export interface PostgresCheckpointStoreOptions {
 
 const columns = sql.raw(selected)
 const conflicts: ReadonlySet<unknown> = new Set(['40001', '40P01'])
+/** The connection, or the server behind it, went away: SQLSTATE classes 08 and 57P, and what postgres.js and sockets say. */
+const gone = /^(?:08...|57P0.|CONNECT.*|E[A-Z]{3,})$/
 const maxTransactions = 5
 
 /** Keeps runs in PostgreSQL, for any number of processes. `run.transaction` gets drizzle's transaction. */
@@ -96,7 +99,10 @@ export function postgresCheckpointStore({ db }: PostgresCheckpointStoreOptions):
         try {
           return await transactOnce(db, held, work)
         } catch (error) {
-          if (n >= maxTransactions || !conflicts.has(sqlState(error))) throw error
+          const state = sqlState(error)
+          if (typeof state === 'string' && gone.test(state))
+            throw new CheckpointError('storage_unknown', 'The connection of the transaction was lost', { cause: error })
+          if (n >= maxTransactions || !conflicts.has(state)) throw error
         }
       }
     },

@@ -51,6 +51,7 @@ export interface TierFigures {
 
 /** A store whose finished runs are cached in memory and move on to a cold store, and which is backed up there. */
 export interface TieredCheckpointStore extends CheckpointStore {
+  readonly primary: CheckpointStore
   tiers(): TierFigures
   /** Moves what is due now. Comes by itself after `open`. */
   moveCold(): Promise<void>
@@ -190,6 +191,7 @@ export function tieredCheckpointStore(options: TieredCheckpointStoreOptions): Ti
 
   return {
     ...primary,
+    primary,
     async open() {
       await primary.open()
       for (const period of periods) period.start()

@@ -20,7 +20,6 @@ export interface AppendTransaction {
 
 type Answer = { readonly result: readonly AppendResult[] } | { readonly refused: unknown }
 
-/** Sends a statement now: drizzle's own `execute` is lazy, and would let one that is awaited sooner overtake it. */
 async function rowsOf<Row>(tx: AppendTransaction, statement: SQL): Promise<readonly Row[]> {
   return (await tx.execute(statement)) as readonly Row[]
 }
@@ -140,8 +139,9 @@ const clock = sql.raw('SELECT floor(extract(epoch FROM clock_timestamp()) * 1000
  * committed. Position, time and hash follow from that, once a batch.
  */
 export async function appendStrict(tx: AppendTransaction, batch: readonly AppendArgs[]): Promise<readonly Answer[]> {
-  const [, heads, [time], known, streams] = await Promise.all([
-    rowsOf(tx, lockLog),
+  // Answered before anything else is sent: statements that are started together need not arrive in that order.
+  await tx.execute(lockLog)
+  const [heads, [time], known, streams] = await Promise.all([
     rowsOf<HeadRow>(tx, strictHead),
     rowsOf<{ readonly now: number }>(tx, clock),
     knownRows(tx, batch),
@@ -171,12 +171,9 @@ export async function appendConcurrent(
 ): Promise<readonly Answer[]> {
   const streams = JSON.stringify([...new Set(batch.map(({ stream }) => stream))].sort())
   const count = batch.reduce((sum, { events }) => sum + events.length, 0)
-  const [, rows, [time], known, [own], positions] = await Promise.all([
-    rowsOf(
-      tx,
-      sql`SELECT pg_advisory_xact_lock(hashtextextended('gw_event ' || stream, 0))
-        FROM json_array_elements_text(${streams}::json) AS s(stream)`,
-    ),
+  await tx.execute(sql`SELECT pg_advisory_xact_lock(hashtextextended('gw_event ' || stream, 0))
+    FROM json_array_elements_text(${streams}::json) AS s(stream)`)
+  const [rows, [time], known, [own], positions] = await Promise.all([
     streamRows(tx, batch),
     rowsOf<{ readonly now: number }>(tx, clock),
     knownRows(tx, batch),

@@ -1,0 +1,132 @@
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { freshDatabase } from '@gw/services'
+import { afterEach, expect, test } from 'vitest'
+import { type ServerProcess, startServer } from './crash/server.ts'
+
+const leaseMs = 2_000
+const running: ServerProcess[] = []
+
+afterEach(async () => {
+  for (const server of running.splice(0)) {
+    server.process.kill('SIGCONT')
+    server.process.kill('SIGKILL')
+    await server.exited
+  }
+})
+
+async function nodes(...names: string[]): Promise<ServerProcess[]> {
+  const databaseUrl = await freshDatabase()
+  const folder = mkdtempSync(join(tmpdir(), 'gw-nodes-'))
+  const started: ServerProcess[] = []
+  for (const name of names) {
+    const node = await startServer(join(folder, name), {
+      DATABASE_URL: databaseUrl,
+      GW_NODE_ID: name,
+      GW_LEASE: `${leaseMs}ms`,
+      GW_DRAIN_DELAY: '0s',
+    })
+    running.push(node)
+    started.push(node)
+  }
+  return started
+}
+
+const job = { type: 'report', user_id: 'ann', items: 60, item_ms: 50 }
+
+function startJob(node: ServerProcess): Promise<Response> {
+  return fetch(`${node.url}/api/long-running-process`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', prefer: 'respond-async', 'idempotency-key': 'job' },
+    body: JSON.stringify(job),
+  })
+}
+
+async function waitFor(node: ServerProcess, place: string): Promise<string> {
+  for (;;) {
+    const answer = await fetch(`${node.url}${place}/response`)
+    const text = await answer.text()
+    if (answer.status === 200) return text
+    await delay(50)
+  }
+}
+
+async function rowsOf(node: ServerProcess, run: string): Promise<number[]> {
+  const { rows } = (await (await fetch(`${node.url}/api/work/${run}`)).json()) as { rows: { item: number }[] }
+  return rows.map(({ item }) => item)
+}
+
+test('R1: a run whose node is killed is finished by another within the lease and two seconds, each item once', async () => {
+  const [a, b] = (await nodes('a', 'b')) as [ServerProcess, ServerProcess]
+  const accepted = await startJob(a)
+  const run = accepted.headers.get('gw-run')!
+  await expect.poll(async () => (await rowsOf(b, run)).length, { timeout: 10_000 }).toBeGreaterThan(20)
+  a.process.kill('SIGKILL')
+  const killed = performance.now()
+  const before = (await rowsOf(b, run)).length
+  await expect
+    .poll(async () => (await rowsOf(b, run)).length, { timeout: 10_000, interval: 20 })
+    .toBeGreaterThan(before)
+  expect(performance.now() - killed).toBeLessThan(leaseMs + 2_000)
+  const text = await waitFor(b, `/requests/${run}`)
+  expect(JSON.parse(text)).toMatchObject({ success: true, result: { processed: 60 } })
+  expect(await rowsOf(b, run)).toEqual(Array.from({ length: 60 }, (_, i) => i))
+})
+
+test('R4: a node that is stopped for longer than its lease and wakes changes nothing', async () => {
+  const [a, b] = (await nodes('a', 'b')) as [ServerProcess, ServerProcess]
+  const run = (await startJob(a)).headers.get('gw-run')!
+  await expect.poll(async () => (await rowsOf(b, run)).length, { timeout: 10_000 }).toBeGreaterThan(5)
+  a.process.kill('SIGSTOP')
+  const text = await waitFor(b, `/requests/${run}`)
+  a.process.kill('SIGCONT')
+  await expect.poll(async () => (await fetch(`${a.url}/health/ready`)).status, { timeout: 10_000 }).toBe(200)
+  expect(await waitFor(a, `/requests/${run}`)).toBe(text)
+  expect(await rowsOf(a, run)).toEqual(Array.from({ length: 60 }, (_, i) => i))
+  const status = (await (await fetch(`${a.url}/requests/${run}`)).json()) as { recoveries: number; status: string }
+  expect([status.status, status.recoveries]).toEqual(['completed', 1])
+})
+
+test('R5: a node that is asked to stop hands its runs over at once', async () => {
+  const [a, b] = (await nodes('a', 'b')) as [ServerProcess, ServerProcess]
+  const long = { ...job, items: 2_000 }
+  const accepted = await fetch(`${a.url}/api/long-running-process`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', prefer: 'respond-async' },
+    body: JSON.stringify(long),
+  })
+  const run = accepted.headers.get('gw-run')!
+  await expect.poll(async () => (await rowsOf(b, run)).length, { timeout: 10_000 }).toBeGreaterThan(5)
+  // The second signal ends the wait for what is under way.
+  a.process.kill('SIGTERM')
+  await delay(200)
+  a.process.kill('SIGTERM')
+  await a.exited
+  const left = (await rowsOf(b, run)).length
+  const began = performance.now()
+  await expect.poll(async () => (await rowsOf(b, run)).length, { timeout: 10_000, interval: 20 }).toBeGreaterThan(left)
+  expect(performance.now() - began).toBeLessThan(leaseMs + 2_000)
+})
+
+test('K: keys meet on any node: one execution, the same bytes from each', async () => {
+  const three = await nodes('a', 'b', 'c')
+  const pay = (node: ServerProcess, key: string) =>
+    fetch(`${node.url}/api/payment`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'idempotency-key': key, prefer: 'wait=10' },
+      body: JSON.stringify({ amount: 5, currency: 'EUR', payment_method: 'card', customer_id: key }),
+    })
+  for (let n = 0; n < 5; n++) {
+    const answers = await Promise.all(Array.from({ length: 30 }, (_, i) => pay(three[i % 3]!, `k${n}`)))
+    const bodies = await Promise.all(answers.map((answer) => answer.text()))
+    const kept = bodies.filter((_, i) => answers[i]!.status === 201)
+    expect(new Set(kept).size).toBe(1)
+    expect(answers.filter(({ status }) => status !== 201 && status !== 409)).toEqual([])
+    const { payments } = (await (await fetch(`${three[0]!.url}/api/payments?customer_id=k${n}`)).json()) as {
+      payments: unknown[]
+    }
+    expect(payments).toHaveLength(1)
+  }
+})
