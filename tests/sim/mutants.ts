@@ -200,7 +200,7 @@ export const mutants: readonly Mutant[] = [
     patches: [
       {
         file: `${runs}recovery.js`,
-        from: 'this.#nextSweepAt = Number.POSITIVE_INFINITY;\n            // A sweep that is under way may have looked before there was what this one is for.\n            void this.sweepNow();',
+        from: 'this.#nextSweepAt = Number.POSITIVE_INFINITY;\n            if (this.#sweeping === undefined)\n                void this.sweep();\n            else\n                this.#again = true;',
         to: 'void this.sweep();',
       },
     ],
@@ -215,6 +215,16 @@ export const mutants: readonly Mutant[] = [
         to: 'if (false)\n',
       },
     ],
+  },
+  {
+    name: 'C1 replay',
+    bug: 'a cancellation during a replay forgets the compensations that it had not come to',
+    patches: [{ file: `${runs}driver.js`, from: 'if (run.unrequested !== undefined) {', to: 'if (false) {' }],
+  },
+  {
+    name: 'ports',
+    bug: 'a wait that does not go through the port',
+    patches: [{ file: `${runs}waits.js`, from: 'this.#timers.setTimeout(', to: 'setTimeout(' }],
   },
   {
     name: 'S3',

@@ -93,7 +93,13 @@ export class Driver {
         // Stopped before the handler had gone over all that it kept: what can be taken back is known only to a life that does.
         if (run.unrequested !== undefined) {
           const { attempt } = record
-          const queued = { status: 'queued', reason: 'cancelled', wakeAt: undefined, attempt, updatedAt: now() } as const
+          const queued = {
+            status: 'queued',
+            reason: 'cancelled',
+            wakeAt: undefined,
+            attempt,
+            updatedAt: now(),
+          } as const
           return this.suspend(record, queued, run)
         }
         return this.#unwind(record, run, cancelledPlan, operation)
