@@ -68,8 +68,8 @@ export const mutants: readonly Mutant[] = [
     patches: [
       {
         file: `${keys}identity.js`,
-        from: 'const described = [method, rawTarget(c.req.url), media];',
-        to: 'const described = [media];',
+        from: 'encoder.encode(targetOf(c, route, contentType))',
+        to: "encoder.encode('')",
       },
     ],
   },
