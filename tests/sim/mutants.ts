@@ -227,6 +227,17 @@ export const mutants: readonly Mutant[] = [
     patches: [{ file: `${runs}waits.js`, from: 'this.#timers.setTimeout(', to: 'setTimeout(' }],
   },
   {
+    name: 'S3 unknown',
+    bug: 'a cancelled run forgets that the fate of a step is not known',
+    patches: [
+      {
+        file: `${runs}run.js`,
+        from: 'if (this.#stop !== undefined && (isFinal(this.#stop) || !isFinal(reason)))',
+        to: 'if (this.#stop !== undefined)',
+      },
+    ],
+  },
+  {
     name: 'S3',
     bug: 'a cancellation told again cuts compensations short',
     patches: [

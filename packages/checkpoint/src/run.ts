@@ -42,6 +42,10 @@ const ordinary: ReadonlySet<unknown> = new Set(['constraint', 'procedure_failed'
 /** Why nothing more may be kept. Any other stop still lets a step that has happened be remembered. */
 const final: ReadonlySet<unknown> = new Set(['lease_lost', 'storage_unknown', 'stopping'])
 
+function isFinal(reason: Error): boolean {
+  return reason instanceof CheckpointError && final.has(reason.code)
+}
+
 /** One durable request, as its handler sees it in `c.var.run`. */
 export class Run {
   readonly id: string
@@ -105,7 +109,8 @@ export class Run {
   stop(reason: Error): void {
     // A run that takes its effects back is on its way to that end, and must get there.
     if (this.#plan !== undefined && 'code' in reason && reason.code === 'run_cancelled') return
-    if (this.#stop !== undefined) return
+    // What this process can no longer know or do weighs more than a cancellation: another life ends the run as it should.
+    if (this.#stop !== undefined && (isFinal(this.#stop) || !isFinal(reason))) return
     this.#stop = reason
     this.#waits.stop(reason)
     this.#controller?.abort(reason)
@@ -476,7 +481,7 @@ export class Run {
   }
 
   async #commitSteps(steps: readonly StepRecord[], statements?: readonly Statement[]): Promise<Kept> {
-    if (this.#stop instanceof CheckpointError && final.has(this.#stop.code)) throw this.#stop
+    if (this.#stop !== undefined && isFinal(this.#stop)) throw this.#stop
     const { store, failpoint, changed } = this.#ports
     failpoint?.('step.before', this)
     const unit = store.unit()

@@ -171,3 +171,35 @@ test('R2: a run that takes its effects back goes on after a write whose fate is 
   expect((await checkpoints.get(id))?.status).toBe('cancelled')
   expect(undone).toEqual(['charge', 'charge'])
 })
+
+test('S3: a step whose fate was not known when its run was cancelled is taken back if it was kept', async () => {
+  let reply: Promise<void> | undefined
+  const store = interrupted(async (unit) => {
+    const lost = reply
+    reply = undefined
+    await commitOf(unit)
+    if (lost !== undefined) {
+      await lost
+      throw unknown()
+    }
+    return 'memory'
+  })
+  const undone: string[] = []
+  const answered = gate()
+  let entries = 0
+  const { checkpoints, send, outcome } = processOn(store, async (run) => {
+    const first = ++entries === 1
+    const charge = () => {
+      if (first) reply = answered.passed
+      return 1
+    }
+    await run.step('charge', charge, { compensate: () => undone.push('charge') })
+    await run.waitFor('go')
+  })
+  const id = await send()
+  await expect.poll(() => checkpoints.steps(id)).toHaveLength(1)
+  await checkpoints.cancel(id, { actor: 'test' })
+  answered.open()
+  expect(await outcome(id)).toContain('409')
+  expect(undone).toEqual(['charge'])
+})
