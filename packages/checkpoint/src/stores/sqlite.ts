@@ -67,19 +67,29 @@ const migrations = [
   CREATE INDEX gw_run_principal ON gw_run (principal, id);
   CREATE INDEX gw_run_request ON gw_run (request_id) WHERE request_id IS NOT NULL;
   CREATE TABLE gw_run_payload (run TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, head TEXT NOT NULL, body BLOB NOT NULL,
-    crc INTEGER NOT NULL, PRIMARY KEY (run, seq)) WITHOUT ROWID;
+    crc INTEGER NOT NULL, PRIMARY KEY (run, seq));
   CREATE TABLE gw_run_count (status TEXT PRIMARY KEY, runs INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE gw_run_node (owner TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID;`,
 ]
 
 const select = `SELECT ${columns.join(', ')}, crc FROM gw_run`
 const insert = `INSERT INTO gw_run VALUES (${columns.map(() => '?').join(', ')}, ?)`
-const replace = `UPDATE gw_run SET ${columns
-  .slice(1)
-  .map((name) => `${name} = ?`)
-  .join(', ')}, crc = ? WHERE id = ?`
 const selectHeld = `SELECT cancel_requested, (SELECT max(seq) FROM gw_run_payload WHERE run = ?1 AND seq < ${outcomeSeq}) AS seq
   FROM gw_run WHERE id = ?1 AND fence = ?2 AND status = 'running'`
+
+/** A row of a few columns' new values: a column that is named costs its indexes, also where its value stays. */
+function update(connection: Connection, before: RunRecord, after: RunRecord): void {
+  const old = toRow(before)
+  const row = toRow(after)
+  let set = ''
+  const params: SqlValue[] = []
+  for (let i = 1; i < columns.length; i++) {
+    if (row[i] === old[i]) continue
+    set += `${columns[i]} = ?, `
+    params.push(row[i]!)
+  }
+  connection.run(`UPDATE gw_run SET ${set}crc = ? WHERE id = ?`, ...params, crcOf(row), after.id)
+}
 
 function countRuns(connection: Connection, status: RunStatus, change: number): void {
   connection.run(
@@ -97,8 +107,7 @@ function read(connection: Connection, id: string): RunRecord | undefined {
 /** Writes what a transition came to over the row it came from. */
 function write(connection: Connection, before: RunRecord | undefined, transition: Transition): RunRecord {
   if (typeof transition === 'string') return connection.refuse(transition satisfies Refusal)
-  const row = toRow(transition)
-  connection.run(replace, ...row.slice(1), crcOf(row), transition.id)
+  update(connection, before!, transition)
   if (transition.status !== before!.status) {
     countRuns(connection, before!.status, -1)
     countRuns(connection, transition.status, 1)
