@@ -78,8 +78,8 @@ const replace = `UPDATE gw_run SET ${columns
   .slice(1)
   .map((name) => `${name} = ?`)
   .join(', ')}, crc = ? WHERE id = ?`
-const selectHeld = `SELECT cancel_requested, (SELECT max(seq) FROM gw_run_payload WHERE run = ?1 AND seq < ${outcomeSeq}) AS seq
-  FROM gw_run WHERE id = ?1 AND fence = ?2 AND status = 'running'`
+const selectHeld = `SELECT cancel_requested, (SELECT max(seq) FROM gw_run_payload WHERE run = gw_run.id AND seq < ${outcomeSeq}) AS seq
+  FROM gw_run WHERE id = ? AND fence = ? AND status = 'running'`
 
 function countRuns(connection: Connection, status: RunStatus, change: number): void {
   connection.run(
