@@ -1,9 +1,10 @@
 // What workerd runs: everything is made at module scope, where a Worker may do no I/O, start no timer and draw no random number.
+
+import type { Proof } from './proof.ts'
 import * as breaker from './proofs/breaker.ts'
 import * as checkpoint from './proofs/checkpoint.ts'
 import * as dedup from './proofs/dedup.ts'
 import * as events from './proofs/events.ts'
-import type { Proof } from './proof.ts'
 
 const proofs: Record<string, Proof> = {
   'breaker.middleware': breaker.middleware,
@@ -22,5 +23,5 @@ const worker: { fetch(request: Request): Promise<Response> } = {
   },
 }
 
-// Workers are found by their default export.
+// biome-ignore lint/style/noDefaultExport: a Worker is found by it
 export default worker

@@ -1,6 +1,14 @@
 import { Worker } from 'node:worker_threads'
 import { SqliteError } from './errors.ts'
-import type { Answer, FromWriter, ToWriter, UnitMessage, WriterData } from './messages.ts'
+import {
+  type Answer,
+  type Failed,
+  type FromWriter,
+  isFailed,
+  type ToWriter,
+  type UnitMessage,
+  type WriterData,
+} from './messages.ts'
 
 /** One unit on its way to the disk. */
 export interface PendingUnit {
@@ -164,8 +172,8 @@ export class GroupCommit {
       else if (message.type === 'answer') {
         const request = this.#requests.get(message.id)
         this.#requests.delete(message.id)
-        if (message.answer.code === undefined) request?.resolve()
-        else request?.reject(errorOf(message.answer))
+        if (isFailed(message.answer)) request?.reject(errorOf(message.answer))
+        else request?.resolve()
       }
     })
     this.#worker.removeAllListeners('error')
@@ -187,8 +195,8 @@ export class GroupCommit {
     }
     for (let i = 0; i < units.length; i++) {
       const answer = answers[i]!
-      if (answer.code === undefined) units[i]!.committed(answer.results)
-      else units[i]!.failed(errorOf(answer))
+      if (isFailed(answer)) units[i]!.failed(errorOf(answer))
+      else units[i]!.committed(answer)
     }
     if (this.pending === 0) for (const resolve of this.#drained.splice(0)) resolve()
   }
@@ -208,8 +216,7 @@ export class GroupCommit {
   }
 }
 
-function errorOf(answer: Answer): SqliteError {
-  if (answer.code === undefined) throw new TypeError('Expected an answer with a code')
+function errorOf(answer: Failed): SqliteError {
   return new SqliteError(answer.code, answer.message, 'reason' in answer ? { reason: answer.reason } : {})
 }
 

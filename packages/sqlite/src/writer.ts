@@ -2,7 +2,16 @@
 import { createHash } from 'node:crypto'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
-import type { Answer, BatchMessage, FromWriter, ToWriter, UnitMessage, WriterData } from './messages.ts'
+import {
+  type Answer,
+  type BatchMessage,
+  type Failed,
+  type FromWriter,
+  isFailed,
+  type ToWriter,
+  type UnitMessage,
+  type WriterData,
+} from './messages.ts'
 import type { Connection, Procedures, SqlValue } from './unit.ts'
 
 class Refused extends Error {
@@ -23,6 +32,7 @@ const statements = new Map<string, StatementSync>()
 const procedures: ((connection: Connection, args: never) => unknown)[] = []
 /** A unit writes about a page or more: the log is moved into the file at roughly 16 MiB. */
 const unitsPerCheckpoint = 4_096
+const known = new Map<string, unknown>()
 let level = 'FULL'
 let commits = 0
 let unitsSinceCheckpoint = 0
@@ -60,16 +70,19 @@ const connection: Connection = {
     for (const chunk of chunks) hash.update(chunk)
     return hash.digest()
   },
+  known,
 }
 
 function runUnit(unit: UnitMessage): Answer {
   const results: unknown[] = []
   for (let i = 0; i < unit.length; i += 2) {
-    const procedure = procedures[unit[i] as number]
+    const id = unit[i] as number
+    const procedure = procedures[id < 0 ? ~id : id]
     if (procedure === undefined) return { code: 'procedure_failed', message: 'The procedure could not be loaded' }
-    results.push(procedure(connection, unit[i + 1] as never))
+    const result = procedure(connection, unit[i + 1] as never)
+    results.push(id < 0 ? undefined : result)
   }
-  return { results }
+  return results
 }
 
 /** The primary result code of an SQLite error, or undefined for an error of a procedure's own. */
@@ -82,7 +95,7 @@ const constraint = 19
 /** Errors of the statement or its values, which say nothing about the file: ERROR, MISMATCH, RANGE, TOOBIG. */
 const ordinary = new Set([1, 18, 20, 25])
 
-function refusalOf(error: unknown): Answer | undefined {
+function refusalOf(error: unknown): Failed | undefined {
   if (error instanceof Refused)
     return { code: 'refused', message: 'A procedure refused the unit', reason: error.reason }
   const message = error instanceof Error ? error.message : String(error)
@@ -99,7 +112,7 @@ function runTogether(units: readonly UnitMessage[]): Answer[] | undefined {
   for (const unit of units) {
     try {
       const answer = runUnit(unit)
-      if (answer.code !== undefined) return rollback()
+      if (isFailed(answer)) return rollback()
       answers.push(answer)
     } catch (error) {
       if (refusalOf(error) === undefined) throw error
@@ -111,6 +124,7 @@ function runTogether(units: readonly UnitMessage[]): Answer[] | undefined {
 }
 
 function rollback(): undefined {
+  known.clear()
   statement('ROLLBACK').run()
   return undefined
 }
@@ -128,7 +142,10 @@ function runApart(units: readonly UnitMessage[]): Answer[] {
       if (refusal === undefined) throw error
       answer = refusal
     }
-    if (answer.code !== undefined) statement('ROLLBACK TO unit').run()
+    if (isFailed(answer)) {
+      known.clear()
+      statement('ROLLBACK TO unit').run()
+    }
     statement('RELEASE unit').run()
     return answer
   })
@@ -145,6 +162,7 @@ function commit(): void {
 }
 
 function abandon(): void {
+  known.clear()
   if (db.isTransaction) statement('ROLLBACK').run()
 }
 
@@ -211,11 +229,12 @@ function migrate(owner: string, migrations: readonly string[]): Answer {
         message: `The schema of ${owner} is at version ${version}; this code knows ${migrations.length}`,
       }
     }
+    known.clear()
     for (const sql of migrations.slice(version)) db.exec(sql)
     statement('INSERT OR REPLACE INTO gw_schema VALUES (?, ?)').run(owner, migrations.length)
     setLevel(true)
     commit()
-    return { results: [] }
+    return []
   } catch (error) {
     abandon()
     throw error
@@ -262,12 +281,12 @@ function handle(message: ToWriter): void {
     } else if (message.type === 'backup') {
       statement('VACUUM INTO ?').run(message.file)
       statements.delete('VACUUM INTO ?')
-      post({ type: 'answer', id: message.id, answer: { results: [] } })
+      post({ type: 'answer', id: message.id, answer: [] })
     } else if (message.type === 'close') {
       statements.clear()
       db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
       db.close()
-      post({ type: 'answer', id: message.id, answer: { results: [] } })
+      post({ type: 'answer', id: message.id, answer: [] })
       port.close()
     }
   } catch (error) {

@@ -36,7 +36,10 @@ export const middleware: Proof = proof((test) => {
   test('twenty requests of one key at once execute once', async () => {
     const responses = await Promise.all(Array.from({ length: 20 }, () => charge('{"amount":1}', 'a')))
     const statuses = new Set(responses.map(({ status }) => status))
-    same([...statuses].filter((status) => status !== 201 && status !== 409), [])
+    same(
+      [...statuses].filter((status) => status !== 201 && status !== 409),
+      [],
+    )
     same(executions, 1)
   })
   test('the answer is replayed to its key with the same bytes', async () => {

@@ -15,10 +15,10 @@ export interface SqliteDedupStoreOptions {
 
 const migrations = [
   `CREATE TABLE gw_key (
-    key TEXT PRIMARY KEY, token TEXT NOT NULL, fence INTEGER NOT NULL, completed INTEGER NOT NULL, fingerprint TEXT NOT NULL,
+    key TEXT NOT NULL PRIMARY KEY, token TEXT NOT NULL, fence INTEGER NOT NULL, completed INTEGER NOT NULL, fingerprint TEXT NOT NULL,
     principal_hash TEXT NOT NULL, link TEXT, opening INTEGER NOT NULL, lease_until REAL NOT NULL, window_ms INTEGER NOT NULL,
     expires_at INTEGER, status INTEGER, headers TEXT, body BLOB
-  ) WITHOUT ROWID;
+  );
   CREATE INDEX gw_key_expiry ON gw_key (expires_at) WHERE expires_at IS NOT NULL;
   CREATE INDEX gw_key_principal ON gw_key (principal_hash);
   CREATE TABLE gw_secret (made INTEGER NOT NULL, bytes BLOB NOT NULL);
@@ -61,14 +61,26 @@ function isOver(row: Row, clocks: Clocks): boolean {
 }
 
 function take(connection: Connection, claim: NewClaim, clocks: Clocks, fence: number): ClaimAnswer {
+  if (insert(connection, 'INSERT OR IGNORE', claim, clocks, fence) === 1) return { kind: 'claimed', fence }
   const held = connection.get<Row>('SELECT * FROM gw_key WHERE key = ?', claim.key)
   if (held !== undefined && !isOver(held, clocks)) {
     if (held.completed === 0 && held.token === claim.token) return { kind: 'claimed', fence: held.fence }
     const lapsed = held.completed === 0 && held.token === claim.replaces && leaseRemaining(held, clocks) === 0
     if (!lapsed) return { kind: 'held', record: recordOf(held, clocks) }
   }
-  connection.run(
-    'INSERT OR REPLACE INTO gw_key VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)',
+  insert(connection, 'INSERT OR REPLACE', claim, clocks, fence)
+  return { kind: 'claimed', fence }
+}
+
+function insert(
+  connection: Connection,
+  verb: 'INSERT OR IGNORE' | 'INSERT OR REPLACE',
+  claim: NewClaim,
+  clocks: Clocks,
+  fence: number,
+): number {
+  return connection.run(
+    `${verb} INTO gw_key VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)`,
     claim.key,
     claim.token,
     fence,
@@ -80,7 +92,6 @@ function take(connection: Connection, claim: NewClaim, clocks: Clocks, fence: nu
     claim.windowMs,
     claim.link === undefined ? clocks.now + claim.leaseMs + claim.windowMs : null,
   )
-  return { kind: 'claimed', fence }
 }
 
 function recordOf(row: Row, clocks: Clocks): KeyRecord {
