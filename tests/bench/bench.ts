@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { postgres } from '@gw/services'
+import { overhead } from './overhead.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -22,9 +23,16 @@ const suites: Readonly<Record<string, readonly string[]>> = {
   'durable-postgres': ['plain', 'handwritten-postgres', 'gateway-postgres'],
 }
 const [suite = ''] = positionals
+const machine = { cores: cpus().length, node: process.version, platform: process.platform }
+if (suite === 'overhead') {
+  const rows = await overhead(Number(values.rounds))
+  if (values.json) console.log(JSON.stringify({ suite, machine, rows }))
+  else console.table(rows)
+  process.exit()
+}
 const sides = suites[suite]
 if (sides === undefined) {
-  console.error(`Expected a suite: ${Object.keys(suites).join(', ')}`)
+  console.error(`Expected a suite: ${[...Object.keys(suites), 'overhead'].join(', ')}`)
   process.exit(2)
 }
 
@@ -60,7 +68,6 @@ const rows = sides.map((side) => ({
   p50: Number(median(side, 'p50').toFixed(2)),
   p99: Number(median(side, 'p99').toFixed(2)),
 }))
-const machine = { cores: cpus().length, node: process.version, platform: process.platform }
 if (values.json) console.log(JSON.stringify({ suite, machine, rows }))
 else {
   console.log(
@@ -89,7 +96,7 @@ async function measure(side: string, port: number): Promise<Round> {
     JSON.parse(
       (await run(process.execPath, [pathOf('./load.ts'), String(port), '64', seconds, prefix])).stdout,
     ) as Round
-  await load('1', 'warm-up')
+  await load('3', 'warm-up')
   const round = await load(values.seconds, 'measured')
   server.kill('SIGTERM')
   await exited
