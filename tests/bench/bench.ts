@@ -1,5 +1,5 @@
 /** `pnpm bench <suite> [--rounds n] [--seconds n] [--json] [--profile]`: both sides in one run, alternating; medians and ratios. */
-import { execFile, spawn } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -24,6 +24,20 @@ const suites: Readonly<Record<string, readonly string[]>> = {
 }
 const [suite = ''] = positionals
 const machine = { cores: cpus().length, node: process.version, platform: process.platform }
+/** Suites of one package, which are programs of their own beside it. */
+const ofPackages: Readonly<Record<string, string>> = {
+  breaker: '../../packages/breaker/bench/breaker.ts',
+  pool: '../../packages/pool/bench/pool.ts',
+  replay: '../../packages/dedup/bench/replay.ts',
+  events: '../../packages/events/bench/events.ts',
+}
+const ofPackage = ofPackages[suite]
+if (ofPackage !== undefined) {
+  const program = fileURLToPath(new URL(ofPackage, import.meta.url))
+  const given = process.argv.slice(2).filter((argument) => argument !== suite)
+  const { status } = spawnSync(process.execPath, ['--conditions=@gw/source', program, ...given], { stdio: 'inherit' })
+  process.exit(status ?? 1)
+}
 if (suite === 'overhead') {
   const rows = await overhead(Number(values.rounds))
   if (values.json) console.log(JSON.stringify({ suite, machine, rows }))
@@ -32,7 +46,7 @@ if (suite === 'overhead') {
 }
 const sides = suites[suite]
 if (sides === undefined) {
-  console.error(`Expected a suite: ${[...Object.keys(suites), 'overhead'].join(', ')}`)
+  console.error(`Expected a suite: ${[...Object.keys(suites), ...Object.keys(ofPackages), 'overhead'].join(', ')}`)
   process.exit(2)
 }
 

@@ -89,8 +89,21 @@ export class Driver {
         const suspension: Suspension = { status, reason, wakeAt, attempt, updatedAt: now() }
         return this.suspend(record, suspension, run)
       }
-      case 'cancel':
+      case 'cancel': {
+        // Stopped before the handler had gone over all that it kept: what can be taken back is known only to a life that does.
+        if (run.unrequested !== undefined) {
+          const { attempt } = record
+          const queued = {
+            status: 'queued',
+            reason: 'cancelled',
+            wakeAt: undefined,
+            attempt,
+            updatedAt: now(),
+          } as const
+          return this.suspend(record, queued, run)
+        }
         return this.#unwind(record, run, cancelledPlan, operation)
+      }
       case 'fail': {
         const outcome = await failedOutcome(response, verdict.error.code, options.maxResponseBytes)
         return this.#unwind(record, run, { status: 'failed', reason: verdict.reason, outcome }, operation)

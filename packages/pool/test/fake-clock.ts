@@ -13,7 +13,12 @@ interface Timer {
 export class FakeClock implements PoolClock {
   nowMs = 1_000_000
   #order = 0
+  readonly #settle: () => Promise<void>
   readonly timers: Set<Timer> = new Set()
+
+  constructor(settleWith: () => Promise<void> = settle) {
+    this.#settle = settleWith
+  }
 
   now(): number {
     return this.nowMs
@@ -43,7 +48,7 @@ export class FakeClock implements PoolClock {
   /** Lets `ms` go by, with everything that falls due in them, in order. */
   async advance(ms: number): Promise<void> {
     const untilMs = this.nowMs + ms
-    await settle()
+    await this.#settle()
     for (;;) {
       let next: Timer | undefined
       for (const timer of this.timers) {
@@ -60,10 +65,10 @@ export class FakeClock implements PoolClock {
       this.timers.delete(next)
       this.nowMs = Math.max(this.nowMs, next.dueMs)
       next.callback()
-      await settle()
+      await this.#settle()
     }
     this.nowMs = untilMs
-    await settle()
+    await this.#settle()
   }
 }
 

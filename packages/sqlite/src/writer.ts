@@ -1,7 +1,7 @@
 /** The writer thread: one connection, one transaction a batch, one answer a batch. */
 import { createHash } from 'node:crypto'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import {
   type Answer,
   type BatchMessage,
@@ -24,6 +24,9 @@ class Refused extends Error {
 
 const { file, maxPages, failCommit } = workerData as WriterData
 const port = parentPort!
+/** The next message that waits; on Deno, where a worker's port cannot be asked, none: batches then share a commit by the turn. */
+const nextMessage: () => ToWriter | undefined =
+  port instanceof MessagePort ? () => receiveMessageOnPort(port)?.message as ToWriter | undefined : () => undefined
 const db = new DatabaseSync(file)
 const statements = new Map<string, StatementSync>()
 const procedures: ((connection: Connection, args: never) => unknown)[] = []
@@ -43,10 +46,22 @@ function statement(sql: string): StatementSync {
   return prepared
 }
 
+const emptyBytes = new Uint8Array(1).subarray(1)
+/** Node 22.13 binds bytes of no length that came from another thread as NULL. */
+const losesEmptyBytes =
+  db.prepare('SELECT typeof(?) AS type').get(structuredClone(new Uint8Array(0)))?.['type'] !== 'blob'
+
+function bound(params: readonly SqlValue[]): SqlValue[] {
+  return params.map((value) => (value instanceof Uint8Array && value.length === 0 ? emptyBytes : value))
+}
+
 const connection: Connection = {
   get: (sql, ...params) => statement(sql).get(...(params as SqlValue[])) as never,
   all: (sql, ...params) => statement(sql).all(...(params as SqlValue[])) as never,
-  run: (sql, ...params) => Number(statement(sql).run(...(params as SqlValue[])).changes),
+  run: (sql, ...params) => {
+    const values = losesEmptyBytes ? bound(params) : (params as SqlValue[])
+    return Number(statement(sql).run(...values).changes)
+  },
   refuse(reason) {
     throw new Refused(reason)
   },
@@ -248,7 +263,7 @@ function receive(message: ToWriter): void {
 function joined(first: BatchMessage): { readonly batch: BatchMessage; readonly next: ToWriter | undefined } {
   let batch = first
   for (;;) {
-    const next = receiveMessageOnPort(port)?.message as ToWriter | undefined
+    const next = nextMessage()
     if (next?.type !== 'batch') return { batch, next }
     batch = { type: 'batch', sync: batch.sync || next.sync, units: [...batch.units, ...next.units] }
   }

@@ -79,8 +79,8 @@ const migrations = [
 const select = `SELECT ${columns.join(', ')}, crc FROM gw_run`
 const insert = `INSERT INTO gw_run VALUES (${columns.map(() => '?').join(', ')}, ?) ON CONFLICT DO NOTHING`
 const statusAt = columns.indexOf('status')
-const selectHeld = `SELECT cancel_requested, (SELECT max(seq) FROM gw_run_payload WHERE run = ?1 AND seq < ${outcomeSeq}) AS seq
-  FROM gw_run WHERE id = ?1 AND fence = ?2 AND status = 'running'`
+const selectHeld = `SELECT cancel_requested, (SELECT max(seq) FROM gw_run_payload WHERE run = gw_run.id AND seq < ${outcomeSeq}) AS seq
+  FROM gw_run WHERE id = ? AND fence = ? AND status = 'running'`
 
 /** A row of a few columns' new values: a column that is named costs its indexes, also where its value stays. */
 function update(connection: Connection, before: RunRecord, after: RunRecord): void {
