@@ -172,12 +172,19 @@ export class ConnectionPool {
   }
 }
 
-async function use<Connection extends object, Result>(
+function use<Connection extends object, Result>(
   pool: FactoryPool<Connection>,
   run: (connection: Connection) => Promise<Result> | Result,
   options: AcquireOptions | undefined,
 ): Promise<Result> {
-  const lease = await pool.acquire(options)
+  const lease = options?.signal?.aborted === true ? undefined : pool.tryAcquire()
+  return lease === undefined ? pool.acquire(options).then((later) => during(later, run)) : during(lease, run)
+}
+
+async function during<Connection extends object, Result>(
+  lease: Lease<Connection>,
+  run: (connection: Connection) => Promise<Result> | Result,
+): Promise<Result> {
   try {
     return await run(lease.connection)
   } finally {
