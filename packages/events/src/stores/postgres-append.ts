@@ -3,7 +3,7 @@ import { hexOf } from '../bytes.ts'
 import { crc32, frameOf, type NewEvent, type StoredEvent } from '../event.ts'
 import { expectationHolds, placed, repetitionOf } from '../placement.ts'
 import type { AppendResult, Expected } from '../store.ts'
-import { type EventRow, eventOf, type HeadRow, headOf, placeOf } from './postgres-rows.ts'
+import { type EventRow, eventColumns, eventOf, type HeadRow, headOf, placeOf, strictHead } from './postgres-rows.ts'
 
 /** An append of a unit. */
 export interface AppendArgs {
@@ -19,6 +19,10 @@ export interface AppendTransaction {
 }
 
 type Answer = { readonly result: readonly AppendResult[] } | { readonly refused: unknown }
+
+async function rowsOf<Row>(tx: AppendTransaction, statement: SQL): Promise<readonly Row[]> {
+  return (await tx.execute(statement)) as readonly Row[]
+}
 
 /** What the batch meets: events under its ids, and where its streams are. Kept up while the batch is placed. */
 class Surroundings {
@@ -64,26 +68,24 @@ interface StreamRow extends Record<string, unknown> {
   readonly xid: string | null
 }
 
-/** What `gw_event_enter` answers. */
-interface Entered {
-  readonly head: HeadRow | null
-  readonly now: number
-  readonly xid: string | null
-  readonly places: readonly string[]
-  readonly known: readonly EventRow[]
-  readonly streams: readonly StreamRow[]
+function knownRows(tx: AppendTransaction, batch: readonly AppendArgs[]): Promise<readonly EventRow[]> {
+  const ids = batch.flatMap(({ events }) => events.filter(({ fresh }) => !fresh).map(({ id }) => id))
+  if (ids.length === 0) return Promise.resolve([])
+  return rowsOf<EventRow>(
+    tx,
+    sql`SELECT ${eventColumns} FROM gw_event WHERE id IN (SELECT json_array_elements_text(${JSON.stringify(ids)}::json))`,
+  )
 }
 
-/** Locks and reads in one round trip: what is read is what was committed before the locks were had. */
-async function enter(tx: AppendTransaction, mode: 'strict' | 'concurrent', batch: readonly AppendArgs[]) {
-  const streams = JSON.stringify([...new Set(batch.map(({ stream }) => stream))].sort())
-  const ids = JSON.stringify(batch.flatMap(({ events }) => events.filter(({ fresh }) => !fresh).map(({ id }) => id)))
-  const count = batch.reduce((sum, { events }) => sum + events.length, 0)
-  const rows = await tx.execute(
-    sql`SELECT gw_event_enter(${mode}, ${streams}::json, ${ids}::json, ${count}::int)::text AS entered`,
+function streamRows(tx: AppendTransaction, batch: readonly AppendArgs[]): Promise<readonly StreamRow[]> {
+  const streams = JSON.stringify([...new Set(batch.map(({ stream }) => stream))])
+  return rowsOf<StreamRow>(
+    tx,
+    sql`SELECT s.stream, coalesce(e.version, r.version, -1)::float8 AS version, e.xid::text
+      FROM json_array_elements_text(${streams}::json) AS s(stream)
+      LEFT JOIN LATERAL (SELECT version, xid FROM gw_event WHERE gw_event.stream = s.stream ORDER BY version DESC LIMIT 1) e ON true
+      LEFT JOIN gw_event_retired r ON r.stream = s.stream`,
   )
-  const [row] = rows as readonly [{ readonly entered: string }]
-  return JSON.parse(row.entered) as Entered
 }
 
 async function insert(
@@ -113,28 +115,41 @@ async function insert(
     crc: e.crc,
   }))
   const xid = positions === undefined ? sql.raw('null::xid8') : sql.raw('pg_current_xact_id()')
-  // The notification is of the transaction: it is delivered when the events can be read, and not when they are rolled back.
-  await tx.execute(sql`WITH added AS (INSERT INTO gw_event
+  await Promise.all([
+    tx.execute(sql`INSERT INTO gw_event
       SELECT position, ${xid}, stream, version, time, id, type, actor, subject, request_id, correlation_id, causation_id,
         traceparent, occurred_at, schema_version, redaction, data, decode(hash, 'hex'), crc
       FROM json_to_recordset(${JSON.stringify(rows)}::json) AS e(position bigint, stream text, version bigint, time bigint, id text,
         type text, actor text, subject text, request_id text, correlation_id text, causation_id text, traceparent text,
-        occurred_at bigint, schema_version integer, redaction integer, data text, hash text, crc bigint))
-    ${notify}`)
+        occurred_at bigint, schema_version integer, redaction integer, data text, hash text, crc bigint)`),
+    // Inside the transaction: it is delivered when the events can be read, and not at all when they are rolled back.
+    tx.execute(notify),
+  ])
 }
 
 /** The channel on which listeners are woken. */
 export const channel = 'gw_event'
 const notify = sql.raw(`SELECT pg_notify('${channel}', '')`)
+/** Held to the end of the transaction, so that the order of commits is the order of positions. */
+const lockLog = sql.raw("SELECT pg_advisory_xact_lock(hashtextextended('gw_event', 0))")
+const clock = sql.raw('SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now')
 
 /**
- * Appends one behind the other: the lock of the log is held to the end of the transaction, so that the order of commits is the
- * order of positions. Position, time and hash follow from the head, once a batch.
+ * Appends one behind the other: the lock is the first statement, so that what is read after it is what the last append has
+ * committed. Position, time and hash follow from that, once a batch.
  */
 export async function appendStrict(tx: AppendTransaction, batch: readonly AppendArgs[]): Promise<readonly Answer[]> {
-  const { head: last, now, known, streams } = await enter(tx, 'strict', batch)
+  // Answered before anything else is sent: statements that are started together need not arrive in that order.
+  await tx.execute(lockLog)
+  const [heads, [time], known, streams] = await Promise.all([
+    rowsOf<HeadRow>(tx, strictHead),
+    rowsOf<{ readonly now: number }>(tx, clock),
+    knownRows(tx, batch),
+    streamRows(tx, batch),
+  ])
+  const now = time!.now
   const around = new Surroundings(known, streams)
-  let head = headOf(last ?? undefined)
+  let head = headOf(heads[0])
   const answers = batch.map((append) =>
     around.answer(append, (event, version) => {
       const stored = placed(event, { stream: append.stream, version, now }, head)
@@ -154,20 +169,38 @@ export async function appendConcurrent(
   tx: AppendTransaction,
   batch: readonly AppendArgs[],
 ): Promise<readonly Answer[]> {
-  const { now, xid: own, places, known, streams } = await enter(tx, 'concurrent', batch)
-  const xid = own!
-  const around = new Surroundings(known, streams)
+  const streams = JSON.stringify([...new Set(batch.map(({ stream }) => stream))].sort())
+  const count = batch.reduce((sum, { events }) => sum + events.length, 0)
+  await tx.execute(sql`SELECT pg_advisory_xact_lock(hashtextextended('gw_event ' || stream, 0))
+    FROM json_array_elements_text(${streams}::json) AS s(stream)`)
+  const [rows, [time], known, [own], positions] = await Promise.all([
+    streamRows(tx, batch),
+    rowsOf<{ readonly now: number }>(tx, clock),
+    knownRows(tx, batch),
+    rowsOf<{ readonly xid: string }>(tx, sql.raw('SELECT pg_current_xact_id()::text AS xid')),
+    rowsOf<{ readonly position: string }>(
+      tx,
+      sql`SELECT nextval('gw_event_position')::text AS position FROM generate_series(1, ${count}::int)`,
+    ),
+  ])
+  const { xid } = own!
+  const around = new Surroundings(known, rows)
   let next = 0
   const answers = batch.map((append): Answer => {
     if ((around.orders.get(append.stream) ?? 0n) > BigInt(xid)) return { refused: { conflict: 'order' } }
     return around.answer(append, (event, version) => {
       const { fresh: _, ...kept } = event
-      const framed = { ...kept, stream: append.stream, version, time: now }
-      const position = placeOf(xid, places[next++]!)
+      const framed = { ...kept, stream: append.stream, version, time: time!.now }
+      const position = placeOf(xid, positions[next++]!.position)
       const hash = new Uint8Array()
       return { ...framed, position, hash, crc: crc32(frameOf({ ...framed, position }), hash) }
     })
   })
-  if (!answers.some((answer) => 'refused' in answer)) await insert(tx, around.added, places.slice(0, next))
+  if (!answers.some((answer) => 'refused' in answer))
+    await insert(
+      tx,
+      around.added,
+      positions.slice(0, next).map(({ position }) => position),
+    )
   return answers
 }

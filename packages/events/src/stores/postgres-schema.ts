@@ -24,42 +24,6 @@ export const postgresMigrations: readonly string[] = [
   END $$;
   CREATE TRIGGER gw_event_append_only BEFORE UPDATE OR DELETE ON gw_event FOR EACH ROW EXECUTE FUNCTION gw_event_append_only();
   CREATE TRIGGER gw_event_no_truncate BEFORE TRUNCATE ON gw_event FOR EACH STATEMENT EXECUTE FUNCTION gw_event_append_only();`,
-  // Volatile, so that each statement in it sees what was committed before that statement, hence before the locks were had.
-  `CREATE FUNCTION gw_event_enter(mode text, streams json, ids json, places integer) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
-  DECLARE
-    last record;
-    own xid8;
-    reserved json := '[]';
-    found_ids json := '[]';
-    found_streams json;
-    head json;
-  BEGIN
-    IF mode = 'strict' THEN
-      PERFORM pg_advisory_xact_lock(hashtextextended('gw_event', 0));
-      SELECT position, time, hash INTO last FROM gw_event ORDER BY gw_event.position DESC LIMIT 1;
-      IF NOT FOUND THEN SELECT position, time, hash INTO last FROM gw_event_base; END IF;
-      IF FOUND THEN
-        head := json_build_object('position', last.position::text, 'xid', null, 'time', last.time, 'hash', encode(last.hash, 'hex'));
-      END IF;
-    ELSE
-      PERFORM pg_advisory_xact_lock(hashtextextended('gw_event ' || s.stream, 0)) FROM json_array_elements_text(streams) AS s(stream);
-      own := pg_current_xact_id();
-      SELECT json_agg(nextval('gw_event_position')::text) INTO reserved FROM generate_series(1, places);
-    END IF;
-    IF json_array_length(ids) > 0 THEN
-      SELECT coalesce(json_agg(e), '[]') INTO found_ids FROM (
-        SELECT position::text, xid::text, stream, version, time, id, type, actor, subject, request_id, correlation_id, causation_id,
-          traceparent, occurred_at, schema_version, redaction, data, encode(hash, 'hex') AS hash, crc
-        FROM gw_event WHERE id IN (SELECT json_array_elements_text(ids))) e;
-    END IF;
-    SELECT coalesce(json_agg(json_build_object('stream', s.stream, 'version', coalesce(e.version, r.version, -1), 'xid', e.xid::text)), '[]')
-      INTO found_streams
-      FROM json_array_elements_text(streams) AS s(stream)
-      LEFT JOIN LATERAL (SELECT version, xid FROM gw_event WHERE gw_event.stream = s.stream ORDER BY version DESC LIMIT 1) e ON true
-      LEFT JOIN gw_event_retired r ON r.stream = s.stream;
-    RETURN json_build_object('head', head, 'now', floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, 'xid', own::text,
-      'places', reserved, 'known', found_ids, 'streams', found_streams);
-  END $$;`,
 ]
 
 const roleForm = /^[a-z_][a-z0-9_]{0,62}$/
