@@ -4,6 +4,7 @@ import { defaultRetentionMs } from './retention.ts'
 import { Run, type RunPorts } from './run.ts'
 import type { RunRecord, StepRecord } from './run-record.ts'
 import type { CheckpointStore, Held } from './store.ts'
+import { runtimeTimers, type Timers } from './timers.ts'
 import type { Write } from './unit.ts'
 import { Wakeups } from './wakeups.ts'
 
@@ -19,6 +20,7 @@ export class Core {
   readonly store: CheckpointStore
   readonly now: () => number
   readonly random: () => number
+  readonly timers: Timers
   readonly leaseMs: number
   readonly hooks: CheckpointHooks[] = []
   readonly operations: Map<string, Operation> = new Map()
@@ -26,7 +28,7 @@ export class Core {
   readonly live: Map<string, Live> = new Map()
   /** Runs of this process that nobody drives just now, though nothing is wrong: on their way in, or held by hand. */
   readonly spoken: Map<string, Held> = new Map()
-  readonly wakeups: Wakeups = new Wakeups()
+  readonly wakeups: Wakeups
   readonly #ports: RunPorts
   /** This incarnation, once the manager has started. */
   owner = ''
@@ -34,10 +36,13 @@ export class Core {
 
   constructor(options: CheckpointManagerOptions) {
     const { store, settleMs = 1_000, now = () => Date.now(), random = () => Math.random() } = options
+    const { timers = runtimeTimers } = options
     this.options = options
     this.store = store
     this.now = now
     this.random = random
+    this.timers = timers
+    this.wakeups = new Wakeups(timers)
     this.leaseMs = options.leaseMs ?? 15_000
     this.hooks.push(options)
     this.#ports = {
@@ -45,6 +50,7 @@ export class Core {
       settleMs,
       now,
       random,
+      timers,
       translateError: options.translateError,
       failpoint: options.failpoint,
       changed: (id) => this.wakeups.wake(id),

@@ -36,8 +36,11 @@ export class Driver {
   drive(record: RunRecord, run: Run, enter: () => Promise<Answer>, operation: Operation): Promise<Settled> {
     const core = this.#core
     const full = core.room <= 1
+    // A lease that lapsed for a moment may bring a run back to the process in which its life before still goes on.
+    const before = core.live.get(record.id)?.run
+    before?.stop(new CheckpointError('lease_lost', `Run ${record.id} goes on under another fence`))
     const settled = this.#drive(record, run, enter, operation).finally(() => {
-      core.live.delete(record.id)
+      if (core.live.get(record.id)?.run === run) core.live.delete(record.id)
       core.wakeups.wake(record.id)
       if (full) this.#wakeAt(core.now())
     })
@@ -89,8 +92,21 @@ export class Driver {
         const suspension: Suspension = { status, reason, wakeAt, attempt, updatedAt: now() }
         return this.suspend(record, suspension, run)
       }
-      case 'cancel':
+      case 'cancel': {
+        // Stopped before the handler had gone over all that it kept: what can be taken back is known only to a life that does.
+        if (run.unrequested !== undefined) {
+          const { attempt } = record
+          const queued = {
+            status: 'queued',
+            reason: 'cancelled',
+            wakeAt: undefined,
+            attempt,
+            updatedAt: now(),
+          } as const
+          return this.suspend(record, queued, run)
+        }
         return this.#unwind(record, run, cancelledPlan, operation)
+      }
       case 'fail': {
         const outcome = await failedOutcome(response, verdict.error.code, options.maxResponseBytes)
         return this.#unwind(record, run, { status: 'failed', reason: verdict.reason, outcome }, operation)

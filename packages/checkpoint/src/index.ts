@@ -36,6 +36,7 @@ export type {
   StoreNews,
   Suspension,
 } from './store.ts'
+export type { Timers } from './timers.ts'
 export type { Durability, Unit, Write } from './unit.ts'
 export type { UnwindPlan } from './unwinding.ts'
 export type { KeptResponse } from './upstream.ts'

@@ -3,6 +3,7 @@ import { CheckpointError } from './errors.ts'
 import type { Run } from './run.ts'
 import type { Links, Outcome, RunRecord } from './run-record.ts'
 import type { CheckpointStore } from './store.ts'
+import type { Timers } from './timers.ts'
 import type { Unit } from './unit.ts'
 
 /** The points at which a fault test may stop the process. */
@@ -86,6 +87,8 @@ export interface CheckpointManagerOptions extends CheckpointHooks {
   readonly translateError?: (error: unknown) => unknown
   readonly now?: () => number
   readonly random?: () => number
+  /** What periods are waited for with; the runtime's timers unless given. */
+  readonly timers?: Timers
   /** Observes; what it throws changes nothing. */
   readonly onTransition?: (transition: RunTransition) => void
   /** Hears of errors that no caller is there to hear. */
@@ -115,7 +118,7 @@ const called = [
   'failpoint',
   'translateError',
 ] as const
-const known: ReadonlySet<string> = new Set(['store', 'nodeId', 'require', ...positive, ...whole, ...called])
+const known: ReadonlySet<string> = new Set(['store', 'nodeId', 'require', 'timers', ...positive, ...whole, ...called])
 
 /** Throws `invalid_option` for the first option that is unknown or out of range. */
 export function checkManagerOptions(options: CheckpointManagerOptions): void {

@@ -16,6 +16,7 @@ import { newRunId } from './run-id.ts'
 import type { Outcome, RunInput, RunRecord, RunStatus, StepRecord, StepState } from './run-record.ts'
 import type { RunUpdate } from './run-update.ts'
 import type { CheckpointStore, RunQuery } from './store.ts'
+import type { Timers } from './timers.ts'
 import { refusalOf } from './unit.ts'
 
 /** A page of runs. */
@@ -42,6 +43,7 @@ export class CheckpointManager {
   readonly store: CheckpointStore
   readonly options: CheckpointManagerOptions
   readonly now: () => number
+  readonly timers: Timers
   readonly #core: Core
   readonly #byHand: ByHand
   readonly #driver: Driver
@@ -55,6 +57,7 @@ export class CheckpointManager {
     this.options = options
     this.store = core.store
     this.now = core.now
+    this.timers = core.timers
     this.#core = core
     this.#byHand = new ByHand(core)
     this.#recovery = new Recovery(core, () => this.#driver, this.#byHand)
@@ -99,7 +102,7 @@ export class CheckpointManager {
     core.stopping = true
     await this.#recovery.stop()
     if (core.live.size > 0)
-      await within(Promise.all([...core.live.values()].map(({ settled }) => settled)), gracefulShutdownMs)
+      await within(Promise.all([...core.live.values()].map(({ settled }) => settled)), gracefulShutdownMs, this.timers)
     await Promise.all(
       [...core.live].map(async ([id, { run }]) => {
         run.stop(new CheckpointError('stopping', 'This process is shutting down'))
@@ -171,11 +174,11 @@ export class CheckpointManager {
     const settled = this.#driver.drive(record, run, enter, operation)
     const { runTimeoutMs } = this.options
     if (runTimeoutMs !== undefined) {
-      const timer = setTimeout(
+      const timer = this.timers.setTimeout(
         () => void this.cancel(record.id, { actor: 'run timeout' }).catch(this.#core.report),
         runTimeoutMs,
       )
-      settled.finally(() => clearTimeout(timer)).catch(() => {})
+      settled.finally(() => this.timers.clearTimeout(timer)).catch(() => {})
     }
     return settled
   }
@@ -267,15 +270,15 @@ export class CheckpointManager {
     id: string,
     { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal?: AbortSignal },
   ): Promise<Outcome | undefined> {
-    const deadline = performance.now() + timeoutMs
+    const deadline = this.timers.monotonic() + timeoutMs
     const { store, live } = this.#core
     if (store.watch !== undefined && timeoutMs > 0 && !live.has(id))
       await this.#core.commit(store.watch(id)).catch(this.#core.report)
     for (;;) {
-      const slice = Math.min(pollMs * (0.75 + this.#core.random() / 2), Math.max(0, deadline - performance.now()))
+      const slice = Math.min(pollMs * (0.75 + this.#core.random() / 2), Math.max(0, deadline - this.timers.monotonic()))
       const woken = this.#core.wakeups.next(id, slice, signal)
       const outcome = await this.outcome(id)
-      if (outcome !== undefined || performance.now() >= deadline || signal?.aborted) return outcome
+      if (outcome !== undefined || this.timers.monotonic() >= deadline || signal?.aborted) return outcome
       await woken
     }
   }
@@ -367,11 +370,11 @@ function summaryOf({ name, occurrence, state, startedAt, keptAt, value }: StepRe
   return { name, occurrence, state, startedAt, keptAt, bytes: value?.length ?? 0 }
 }
 
-async function within(work: Promise<unknown>, timeoutMs: number): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined
+async function within(work: Promise<unknown>, timeoutMs: number, timers: Timers): Promise<void> {
+  let timer: unknown
   const timeout = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs)
+    timer = timers.setTimeout(resolve, timeoutMs)
   })
   await Promise.race([work.catch(() => {}), timeout])
-  clearTimeout(timer)
+  timers.clearTimeout(timer)
 }

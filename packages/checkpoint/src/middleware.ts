@@ -12,6 +12,7 @@ import { type Frequency, strategies } from './retention.ts'
 import { defaultRetry, type RetryPolicy } from './retry.ts'
 import type { Run } from './run.ts'
 import type { RunInput } from './run-record.ts'
+import type { Timers } from './timers.ts'
 import { refusalOf } from './unit.ts'
 
 /** How one route is durable. */
@@ -162,11 +163,13 @@ async function durablePart(c: Context, next: Next, options: DurableOptions, oper
     )
   }
   let answered = false
+  let handled: Promise<void> | undefined
   const settled = checkpoints.drive(
     record,
     run,
     async () => {
-      await next()
+      handled = next()
+      await handled
       // The exchange has had its 202, and Hono drops what a handler answers after that: the run is entered again by itself, and
       // its kept steps give the answer.
       if (answered) throw new ParkError('the caller had its 202 before the handler was done', checkpoints.now())
@@ -175,12 +178,15 @@ async function durablePart(c: Context, next: Next, options: DurableOptions, oper
     operation,
   )
   const timeoutMs = preference.waitMs ?? checkpoints.options.requestTimeoutMs ?? 300_000
-  const first = await firstOf(settled, timeoutMs)
+  const first = await firstOf(settled, timeoutMs, checkpoints.timers)
   if (first === undefined) {
     answered = true
     settled.catch(() => {})
     return acceptedResponse(record.id, 'running', appliedText(preference))
   }
+  // Hono puts the answer to an error of the handler in the place of any other: what stopped the run has to reach its end first.
+  if (first.kind === 'lost' || first.kind === 'unknown')
+    await firstOf<unknown>(handled ?? settled, 0, checkpoints.timers)
   return answer(checkpoints, record.id, first, timeoutMs, appliedText(preference))
 }
 
@@ -228,10 +234,10 @@ async function inline(
 }
 
 /** `undefined` when the run takes longer; the run is not disturbed. */
-function firstOf(settled: Promise<Settled>, timeoutMs: number): Promise<Settled | undefined> {
+function firstOf<Value>(settled: Promise<Value>, timeoutMs: number, timers: Timers): Promise<Value | undefined> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => resolve(undefined), timeoutMs)
-    settled.then(resolve, reject).finally(() => clearTimeout(timer))
+    const timer = timers.setTimeout(() => resolve(undefined), timeoutMs)
+    settled.then(resolve, reject).finally(() => timers.clearTimeout(timer))
   })
 }
 

@@ -20,9 +20,9 @@ export class Recovery {
   readonly #driver: () => Driver
   readonly #byHand: ByHand
   #sweeping: Promise<void> | undefined
-  #sweepTimer: ReturnType<typeof setTimeout> | undefined
-  #beatTimer: ReturnType<typeof setTimeout> | undefined
-  #collectTimer: ReturnType<typeof setTimeout> | undefined
+  #sweepTimer: unknown
+  #beatTimer: unknown
+  #collectTimer: unknown
   #nextSweepAt = Number.POSITIVE_INFINITY
   #again = false
   #left = false
@@ -50,15 +50,15 @@ export class Recovery {
   }
 
   async stop(): Promise<void> {
-    clearTimeout(this.#sweepTimer)
-    clearTimeout(this.#collectTimer)
+    this.#core.timers.clearTimeout(this.#sweepTimer)
+    this.#core.timers.clearTimeout(this.#collectTimer)
     await this.#sweeping
   }
 
   /** Gives the lease up: what is left of this process's runs may be taken at once. */
   async leave(): Promise<void> {
     this.#left = true
-    clearTimeout(this.#beatTimer)
+    this.#core.timers.clearTimeout(this.#beatTimer)
     await this.#unlisten?.().catch(this.#core.report)
     this.#unlisten = undefined
     if (this.#core.owner === '' || !this.#core.store.shared) return
@@ -68,16 +68,14 @@ export class Recovery {
   /** Sweeps no later than `at`. */
   readonly sweepAt = (at: number): void => {
     if (this.#core.stopping || this.#core.owner === '' || at >= this.#nextSweepAt) return
-    clearTimeout(this.#sweepTimer)
+    this.#core.timers.clearTimeout(this.#sweepTimer)
     this.#nextSweepAt = at
-    this.#sweepTimer = setTimeout(
-      () => {
-        this.#nextSweepAt = Number.POSITIVE_INFINITY
-        if (this.#sweeping === undefined) void this.sweep()
-        else this.#again = true
-      },
-      Math.min(Math.max(0, at - this.#core.now()), longestTimerMs),
-    )
+    const afterMs = Math.min(Math.max(0, at - this.#core.now()), longestTimerMs)
+    this.#sweepTimer = this.#core.timers.setTimeout(() => {
+      this.#nextSweepAt = Number.POSITIVE_INFINITY
+      if (this.#sweeping === undefined) void this.sweep()
+      else this.#again = true
+    }, afterMs)
   }
 
   sweep(): Promise<void> {
@@ -96,11 +94,11 @@ export class Recovery {
   /** A sweep that sees everything that was there when it was asked for. */
   async sweepNow(): Promise<void> {
     await this.#sweeping
-    await this.sweep()
+    if (!this.#core.stopping) await this.sweep()
   }
 
   async #sweep(): Promise<void> {
-    clearTimeout(this.#sweepTimer)
+    this.#core.timers.clearTimeout(this.#sweepTimer)
     this.#nextSweepAt = Number.POSITIVE_INFINITY
     const core = this.#core
     const { store, owner } = core
@@ -199,7 +197,7 @@ export class Recovery {
   }
 
   #beatLater(): void {
-    this.#beatTimer = setTimeout(() => {
+    this.#beatTimer = this.#core.timers.setTimeout(() => {
       this.#beat()
         .catch(this.#core.report)
         .finally(() => {
@@ -258,7 +256,7 @@ export class Recovery {
 
   #collectLater(afterMs: number): void {
     if (this.#core.stopping) return
-    this.#collectTimer = setTimeout(() => {
+    this.#collectTimer = this.#core.timers.setTimeout(() => {
       this.collect()
         .catch(this.#core.report)
         .finally(() =>
@@ -276,7 +274,7 @@ export class Recovery {
       const n = await this.#core.commit<number>(this.#core.store.collect(this.#core.now(), batch))
       collected += n
       if (n < batch) break
-      await new Promise((resolve) => setTimeout(resolve, 1))
+      await new Promise((resolve) => this.#core.timers.setTimeout(() => resolve(undefined), 1))
     }
     return collected
   }

@@ -1,4 +1,5 @@
 import type { StepRecord } from './run-record.ts'
+import type { Timers } from './timers.ts'
 
 /** What a step finds when a run goes over its handler again. */
 export type Replayed = { readonly kept: StepRecord } | { readonly marker: StepRecord | undefined }
@@ -12,11 +13,13 @@ export class Replay {
   readonly #markers = new Map<string, StepRecord>()
   readonly #occurrences = new Map<string, number>()
   readonly #settleMs: number
+  readonly #timers: Timers
   #waiting: { readonly key: string; proceed(): void; diverge(difference: string): void }[] = []
-  #timer: ReturnType<typeof setTimeout> | undefined
+  #timer: unknown
 
-  constructor(steps: readonly StepRecord[], settleMs: number) {
+  constructor(steps: readonly StepRecord[], settleMs: number, timers: Timers) {
     this.#settleMs = settleMs
+    this.#timers = timers
     for (const step of steps) {
       const key = keyOf(step.name, step.occurrence)
       if (step.state === 'kept') this.#kept.set(key, step)
@@ -70,13 +73,13 @@ export class Replay {
       if (this.#waiting.length > 0) this.#arm()
       return
     }
-    clearTimeout(this.#timer)
+    this.#timers.clearTimeout(this.#timer)
     for (const { proceed } of this.#waiting.splice(0)) proceed()
   }
 
   #arm(): void {
-    clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => {
+    this.#timers.clearTimeout(this.#timer)
+    this.#timer = this.#timers.setTimeout(() => {
       const expected = this.unrequested!
       for (const { key, diverge } of this.#waiting.splice(0)) diverge(`kept ${expected}, got ${key}`)
     }, this.#settleMs)

@@ -156,18 +156,23 @@ function eventStream(
   const events = checkpoints
     .watch(id, { signal: ended.signal, ...(after === undefined ? {} : { after }) })
     [Symbol.asyncIterator]()
-  let beat: ReturnType<typeof setInterval> | undefined
+  const { timers } = checkpoints
+  let beat: unknown
   const end = () => {
     if (beat === undefined) return
-    clearInterval(beat)
+    timers.clearTimeout(beat)
     beat = undefined
     closed()
   }
   return new ReadableStream<Uint8Array>({
     start(controller) {
-      beat = setInterval(() => {
-        if ((controller.desiredSize ?? 0) > 0) controller.enqueue(encoder.encode(':\n\n'))
-      }, 15_000)
+      const beatLater = () => {
+        beat = timers.setTimeout(() => {
+          if ((controller.desiredSize ?? 0) > 0) controller.enqueue(encoder.encode(':\n\n'))
+          beatLater()
+        }, 15_000)
+      }
+      beatLater()
     },
     async pull(controller) {
       const { done, value } = await events.next()

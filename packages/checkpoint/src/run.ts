@@ -7,6 +7,7 @@ import { patchOf, type RunUpdate } from './run-update.ts'
 import { sha256Hex } from './sha256.ts'
 import { type AttemptPorts, attempt, type StepContext, type StepOptions, type Verification } from './step.ts'
 import type { CheckpointStore, Held, Kept, Statement } from './store.ts'
+import type { Timers } from './timers.ts'
 import { refusalOf, type Unit } from './unit.ts'
 import type { Compensation, UnwindPlan } from './unwinding.ts'
 import { fetchOnce, type KeptResponse } from './upstream.ts'
@@ -18,6 +19,7 @@ export interface RunPorts {
   readonly settleMs: number
   readonly now: () => number
   readonly random: () => number
+  readonly timers: Timers
   readonly translateError: ((error: unknown) => unknown) | undefined
   readonly failpoint: ((name: 'step.before' | 'step.after', run: Run) => void) | undefined
   /** Something that people watch has changed. */
@@ -40,6 +42,10 @@ const ordinary: ReadonlySet<unknown> = new Set(['constraint', 'procedure_failed'
 /** Why nothing more may be kept. Any other stop still lets a step that has happened be remembered. */
 const final: ReadonlySet<unknown> = new Set(['lease_lost', 'storage_unknown', 'stopping'])
 
+function isFinal(reason: Error): boolean {
+  return reason instanceof CheckpointError && final.has(reason.code)
+}
+
 /** One durable request, as its handler sees it in `c.var.run`. */
 export class Run {
   readonly id: string
@@ -54,7 +60,7 @@ export class Run {
   readonly #held: Held
   readonly #seed: string
   readonly #replay: Replay
-  readonly #waits = new Waits()
+  readonly #waits: Waits
   readonly #maxPending: number
   readonly #undone = new Set<string>()
   #compensations: Compensation[] = []
@@ -79,7 +85,8 @@ export class Run {
     this.#ports = ports
     this.#held = { id: record.id, fence: record.fence }
     this.#seed = record.idempotencySeed ?? record.id
-    this.#replay = new Replay(steps, ports.settleMs)
+    this.#replay = new Replay(steps, ports.settleMs, ports.timers)
+    this.#waits = new Waits(ports.timers)
     this.#maxPending = pendingStepsOf(frequency)
     if (steps.length > 0) this.#recall(steps)
   }
@@ -100,9 +107,12 @@ export class Run {
 
   /** Ends the run in this process: its signal aborts and every further step throws `reason`. */
   stop(reason: Error): void {
-    if (this.#stop !== undefined) return
+    // A run that takes its effects back is on its way to that end, and must get there.
+    if (this.#plan !== undefined && 'code' in reason && reason.code === 'run_cancelled') return
+    // What this process can no longer know or do weighs more than a cancellation: another life ends the run as it should.
+    if (this.#stop !== undefined && (isFinal(this.#stop) || !isFinal(reason))) return
     this.#stop = reason
-    this.#waits.stop()
+    this.#waits.stop(reason)
     this.#controller?.abort(reason)
     this.#listener?.stopped(reason)
   }
@@ -242,6 +252,7 @@ export class Run {
       const wakeAt = kept === undefined ? Math.ceil(now() + ms) : (decode(textOf(kept)) as number)
       if (kept === undefined) await this.#keep(recordOf(name, occurrence, 'kept', encode(wakeAt), now(), now()), true)
       if (this.#plan !== undefined || wakeAt <= now()) return
+      this.#check()
       active = false
       await this.#waits.until({ reason: `sleeps in ${keyOf(name, occurrence)}`, wakeAt })
     } finally {
@@ -278,6 +289,7 @@ export class Run {
         await this.#keep(recordOf(name, occurrence, 'started', encode(wakeAt), now(), now()), true)
       let value = this.#waits.signal(name, occurrence)
       if (value === undefined && (wakeAt === undefined || wakeAt > now())) {
+        this.#check()
         active = false
         value = await this.#waits.untilSignal(name, occurrence, { reason: `waits for the signal ${name}`, wakeAt })
         active = true
@@ -469,7 +481,7 @@ export class Run {
   }
 
   async #commitSteps(steps: readonly StepRecord[], statements?: readonly Statement[]): Promise<Kept> {
-    if (this.#stop instanceof CheckpointError && final.has(this.#stop.code)) throw this.#stop
+    if (this.#stop !== undefined && isFinal(this.#stop)) throw this.#stop
     const { store, failpoint, changed } = this.#ports
     failpoint?.('step.before', this)
     const unit = store.unit()
@@ -516,12 +528,13 @@ export class Run {
 
 function attemptPortsOf(
   run: Run,
-  { random, translateError }: RunPorts,
+  { random, timers, translateError }: RunPorts,
   check: () => void,
   idempotencyKeyOf: (key: string) => string,
 ): AttemptPorts {
   return {
     random,
+    timers,
     translateError,
     fence: run.fence,
     check,

@@ -1,4 +1,5 @@
 import { CheckpointError } from './errors.ts'
+import type { Timers } from './timers.ts'
 
 /** What a step's function gets. */
 export interface StepContext {
@@ -47,6 +48,7 @@ export interface StepOptions<Value> {
 /** What an attempt needs of its run. */
 export interface AttemptPorts {
   readonly random: () => number
+  readonly timers: Timers
   readonly translateError: ((error: unknown) => unknown) | undefined
   /** Throws when the run must not go on. */
   check(): void
@@ -74,7 +76,7 @@ export async function attempt<Value>(
       if (parks || n >= maxAttempts || retry?.retryable?.(error) === false) throw error
       const { initialMs = 100, factor = 2, maxMs = 30_000, jitterRatio = 0.2 } = retry!
       const waitMs = Math.min(maxMs, initialMs * factor ** (n - 1)) * (1 + jitterRatio * (ports.random() - 0.5))
-      await new Promise((resolve) => setTimeout(resolve, waitMs))
+      await new Promise((resolve) => ports.timers.setTimeout(() => resolve(undefined), waitMs))
       ports.check()
     }
   }
@@ -90,7 +92,7 @@ function once<Value>(
   if (timeoutMs === undefined) return work(new Context(ports, key, n, undefined))
   const timeout = new AbortController()
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
+    const timer = ports.timers.setTimeout(() => {
       const error = new CheckpointError('step_timeout', `${key} took longer than ${timeoutMs} ms`)
       timeout.abort(error)
       reject(error)
@@ -98,7 +100,7 @@ function once<Value>(
     Promise.resolve()
       .then(() => work(new Context(ports, key, n, timeout.signal)))
       .then(resolve, reject)
-      .finally(() => clearTimeout(timer))
+      .finally(() => ports.timers.clearTimeout(timer))
   })
 }
 

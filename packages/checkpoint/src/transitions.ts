@@ -55,7 +55,7 @@ export function suspended(run: RunRecord | undefined, held: Held, suspension: Su
   return changed(run!, { ...columns, owner: undefined, ...(due ? { status: 'queued', wakeAt: undefined } : {}) })
 }
 
-export function ended(run: RunRecord | undefined, held: Held, ending: Ending): Transition {
+export function ended(run: RunRecord | undefined, held: Held, ending: Omit<Ending, 'outcome'>): Transition {
   const refusal = refusalFor(run, held)
   if (refusal !== undefined) return refusal
   if (ending.status === 'completed' && run!.cancelRequested) return 'cancel_requested'

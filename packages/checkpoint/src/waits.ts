@@ -1,3 +1,5 @@
+import type { Timers } from './timers.ts'
+
 /** Why a run waits in the store, and until when. */
 export interface Wait {
   readonly reason: string
@@ -14,10 +16,16 @@ export class Waits {
   readonly #waits = new Set<Wait>()
   readonly #signals = new Map<string, string[]>()
   readonly #expected = new Map<string, { readonly index: number; arrive(value: string): void }[]>()
-  #scheduled: ReturnType<typeof setTimeout> | undefined
+  readonly #timers: Timers
+  readonly #blocked = new Set<(reason: Error) => void>()
+  #scheduled: unknown
   /** Called once, when only waits are left. */
   onIdle: ((wait: Wait) => void) | undefined
   signalsSeen = 0
+
+  constructor(timers: Timers) {
+    this.#timers = timers
+  }
 
   begin(): void {
     this.#active++
@@ -28,12 +36,14 @@ export class Waits {
     if (this.#waits.size > 0) this.#watch()
   }
 
-  /** Never resolves; the run is suspended once nothing else is under way. */
+  /** Never resolves: the run is suspended once nothing else is under way. Rejects where the run is stopped before. */
   until(wait: Wait): Promise<never> {
     this.#waits.add(wait)
     this.#active--
     this.#watch()
-    return new Promise(() => {})
+    return new Promise((_, reject) => {
+      this.#blocked.add(reject)
+    })
   }
 
   /** The n-th signal of the name, from 1, if it is there. */
@@ -46,13 +56,15 @@ export class Waits {
     this.#waits.add(wait)
     this.#active--
     this.#watch()
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
+      this.#blocked.add(reject)
       const expected = this.#expected.get(name) ?? []
       this.#expected.set(name, expected)
       expected.push({
         index: n - 1,
         arrive: (value) => {
           this.#waits.delete(wait)
+          this.#blocked.delete(reject)
           this.#active++
           resolve(value)
         },
@@ -72,14 +84,17 @@ export class Waits {
     if (at >= 0) expected!.splice(at, 1)[0]!.arrive(value)
   }
 
-  stop(): void {
-    clearTimeout(this.#scheduled)
+  /** What waits here rejects with `reason`; unless the run was suspended, whose waits go on in another life of it. */
+  stop(reason: Error): void {
+    this.#timers.clearTimeout(this.#scheduled)
     this.onIdle = undefined
+    for (const reject of this.#blocked) reject(reason)
+    this.#blocked.clear()
   }
 
   #watch(): void {
-    clearTimeout(this.#scheduled)
-    this.#scheduled = setTimeout(() => {
+    this.#timers.clearTimeout(this.#scheduled)
+    this.#scheduled = this.#timers.setTimeout(() => {
       if (this.#active > 0 || this.#waits.size === 0) return
       let first: Wait | undefined
       for (const wait of this.#waits)
@@ -89,6 +104,7 @@ export class Waits {
         )
           first = wait
       const { onIdle } = this
+      if (onIdle !== undefined) this.#blocked.clear()
       this.onIdle = undefined
       onIdle?.(first!)
     }, 0)

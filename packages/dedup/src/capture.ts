@@ -2,6 +2,7 @@ import { joined } from './crypto.ts'
 import { nullBodyStatuses } from './replay.ts'
 import { type SpillStore, type SpillWriter, spillField, spillName } from './spill.ts'
 import type { StoredResponse } from './store.ts'
+import type { Timers } from './timers.ts'
 
 /** An answer on its way to its client, and to the store. */
 export type Captured =
@@ -20,6 +21,7 @@ export interface CaptureOptions {
   failed(error: unknown): void
   /** Where a body over the bound goes; it is not retained without. */
   readonly spill: SpillStore | undefined
+  readonly timers: Timers
 }
 
 /**
@@ -38,7 +40,7 @@ export async function capture(response: Response, maxBytes: number, options: Cap
   const first: Uint8Array[] = []
   let length = 0
   while (length <= maxBytes) {
-    const next = await nextChunk(reader, first.length > 0)
+    const next = await nextChunk(reader, first.length > 0, options.timers)
     if (next === undefined) break
     if (next.done) {
       const body = joined(first)
@@ -125,10 +127,10 @@ async function take(reader: Reader): Promise<Chunk> {
 }
 
 /** The next chunk; once there is one to pass on, only what comes within a turn of the event loop. */
-function nextChunk(reader: Reader, hasOne: boolean): Promise<Chunk | undefined> {
+function nextChunk(reader: Reader, hasOne: boolean, timers: Timers): Promise<Chunk | undefined> {
   if (!hasOne) return take(reader)
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
+    const timer = timers.setTimeout(() => {
       late = true
       resolve(undefined)
     }, 0)
@@ -136,13 +138,13 @@ function nextChunk(reader: Reader, hasOne: boolean): Promise<Chunk | undefined> 
     begin(reader).then(
       (chunk) => {
         if (late) return
-        clearTimeout(timer)
+        timers.clearTimeout(timer)
         pending.delete(reader)
         resolve(chunk)
       },
       (error: unknown) => {
         if (late) return
-        clearTimeout(timer)
+        timers.clearTimeout(timer)
         reject(error)
       },
     )

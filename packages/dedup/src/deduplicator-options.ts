@@ -3,6 +3,7 @@ import { DedupError, onlyKnown, onlyPositive } from './errors.ts'
 import type { CompletionJournal } from './journal.ts'
 import type { EncryptionKeys } from './seal.ts'
 import type { DedupStore } from './store.ts'
+import type { Timers } from './timers.ts'
 
 /** What happened to a key; `key` is the storage key, never the client's text. */
 export interface DedupTransition {
@@ -60,6 +61,8 @@ export interface RequestDeduplicatorOptions {
   /** A monotonic clock. */
   readonly monotonic?: () => number
   readonly random?: () => number
+  /** What periods are waited for with; the runtime's timers unless given. */
+  readonly timers?: Timers
   /** Observes; what it throws changes nothing. */
   readonly onTransition?: (transition: DedupTransition) => void
 }
@@ -85,6 +88,7 @@ const known: ReadonlySet<string> = new Set([
   'now',
   'monotonic',
   'random',
+  'timers',
   'onTransition',
 ])
 

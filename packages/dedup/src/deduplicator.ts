@@ -8,6 +8,7 @@ import { type JournalEntry, LateSettlements, memoryJournal } from './journal.ts'
 import { isNoStore, storedOf, withoutUnreplayable } from './replay.ts'
 import { type Seal, sealWith } from './seal.ts'
 import type { ClaimAnswer, DedupStore, KeyLink, KeyRecord, Settlement, StoredResponse } from './store.ts'
+import { runtimeTimers, type Timers } from './timers.ts'
 import type { Unit, Write } from './unit.ts'
 import { type WaitEnd, Waiters } from './waiters.ts'
 
@@ -56,6 +57,7 @@ export class RequestDeduplicator {
   readonly windowMs: number
   readonly leaseMs: number
   readonly crypto: DedupCrypto
+  readonly timers: Timers
   readonly #options: RequestDeduplicatorOptions
   readonly #now: () => number
   readonly #monotonic: () => number
@@ -69,7 +71,7 @@ export class RequestDeduplicator {
   #seal: Seal | undefined
   #started: Promise<void> | undefined
   #ready = false
-  #sweeper: ReturnType<typeof setInterval> | undefined
+  #sweeper: unknown
   #unwatch: (() => Promise<void>) | undefined
   #tokenPrefix = ''
   #lastToken = 0
@@ -78,7 +80,7 @@ export class RequestDeduplicator {
     checkOptions(options)
     const { store, windowMs = 3_600_000, leaseMs = 30_000, crypto = webCrypto, cache = {} } = options
     const { now = () => Date.now(), monotonic = () => performance.now(), random = () => Math.random() } = options
-    const { journal = memoryJournal(), maxWaitersPerKey = 100 } = options
+    const { journal = memoryJournal(), maxWaitersPerKey = 100, timers = runtimeTimers } = options
     this.#options = options
     this.keyStore = store
     this.windowMs = windowMs
@@ -86,22 +88,25 @@ export class RequestDeduplicator {
     this.crypto = crypto
     this.#now = now
     this.#monotonic = monotonic
+    this.timers = timers
     if (cache !== false) {
       const { maxEntries = 10_000, maxBytes = 33_554_432, maxAgeMs = 10_000 } = cache
       const ageMs = store.shared ? maxAgeMs : Number.POSITIVE_INFINITY
       this.#cache = new AnswerCache(maxEntries, maxBytes, ageMs, monotonic)
     }
-    this.#heartbeats = new Heartbeats(monotonic)
+    this.#heartbeats = new Heartbeats(monotonic, timers)
     this.#waiters = new Waiters({
       isUnderWay: (key, token) => this.#isUnderWay(key, token),
       maxPerKey: maxWaitersPerKey,
       random,
+      timers,
     })
     this.#late = new LateSettlements(
       journal,
       now,
       (entry) => this.#settleLate(entry),
       (entry, how) => this.#settledLate(entry, how),
+      timers,
     )
   }
 
@@ -136,7 +141,7 @@ export class RequestDeduplicator {
       },
     })
     await this.#late.resume()
-    this.#sweeper = setInterval(() => void this.keyStore.sweep(1_000).catch(() => {}), 60_000)
+    this.#sweeper = this.timers.setInterval(() => void this.keyStore.sweep(1_000).catch(() => {}), 60_000)
     letExit(this.#sweeper)
     this.#ready = true
   }
@@ -149,7 +154,7 @@ export class RequestDeduplicator {
   /** Ends timers and subscriptions. What is under way can still be settled. */
   async stop(): Promise<void> {
     await this.#started?.catch(() => {})
-    clearInterval(this.#sweeper)
+    this.timers.clearInterval(this.#sweeper)
     this.#heartbeats.stop()
     this.#late.stop()
     this.#waiters.stop()

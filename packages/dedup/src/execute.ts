@@ -77,6 +77,7 @@ async function keep(c: Context, route: Route, { claim, byFingerprint }: Executio
       // The answer broke off: whether its effect happened is known to nobody, and no part of it is replayed.
       failed: () => deduplicator.abandon(claim),
       spill,
+      timers: deduplicator.timers,
     })
   } catch (error) {
     deduplicator.abandon(claim)

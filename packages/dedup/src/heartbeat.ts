@@ -1,3 +1,5 @@
+import type { Timers } from './timers.ts'
+
 /** A claim whose lease is renewed. */
 export interface Held {
   readonly leaseMs: number
@@ -10,10 +12,12 @@ export interface Held {
 export class Heartbeats {
   readonly #monotonic: () => number
   readonly #held = new Set<Held>()
-  #timer: ReturnType<typeof setInterval> | undefined
+  readonly #timers: Timers
+  #timer: unknown
   #periodMs = Number.POSITIVE_INFINITY
 
-  constructor(monotonic: () => number) {
+  constructor(monotonic: () => number, timers: Timers) {
+    this.#timers = timers
     this.#monotonic = monotonic
   }
 
@@ -25,9 +29,9 @@ export class Heartbeats {
     this.#held.add(held)
     const periodMs = Math.max(1, held.leaseMs / 6)
     if (this.#timer !== undefined && periodMs >= this.#periodMs) return
-    clearInterval(this.#timer)
+    this.#timers.clearInterval(this.#timer)
     this.#periodMs = periodMs
-    this.#timer = setInterval(() => this.#tick(), periodMs)
+    this.#timer = this.#timers.setInterval(() => this.#tick(), periodMs)
   }
 
   delete(held: Held): void {
@@ -35,7 +39,7 @@ export class Heartbeats {
   }
 
   stop(): void {
-    clearInterval(this.#timer)
+    this.#timers.clearInterval(this.#timer)
     this.#timer = undefined
     this.#periodMs = Number.POSITIVE_INFINITY
   }

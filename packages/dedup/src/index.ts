@@ -34,4 +34,5 @@ export type {
   Settlement,
   StoredResponse,
 } from './store.ts'
+export type { Timers } from './timers.ts'
 export type { Durability, Unit, Write } from './unit.ts'

@@ -1,4 +1,5 @@
 import type { KeyLink, Settlement, StoredResponse } from './store.ts'
+import type { Timers } from './timers.ts'
 
 /** A settlement that the store could not take yet. */
 export interface JournalEntry {
@@ -42,7 +43,8 @@ export class LateSettlements {
   readonly #settle: (entry: JournalEntry) => Promise<Settlement>
   readonly #ended: (entry: JournalEntry, how: Settlement | 'given_up') => void
   readonly #now: () => number
-  #timer: ReturnType<typeof setTimeout> | undefined
+  readonly #timers: Timers
+  #timer: unknown
   #delayMs = firstDelayMs
   #stopped = false
 
@@ -51,7 +53,9 @@ export class LateSettlements {
     now: () => number,
     settle: (entry: JournalEntry) => Promise<Settlement>,
     ended: (entry: JournalEntry, how: Settlement | 'given_up') => void,
+    timers: Timers,
   ) {
+    this.#timers = timers
     this.#journal = journal
     this.#now = now
     this.#settle = settle
@@ -71,13 +75,13 @@ export class LateSettlements {
 
   stop(): void {
     this.#stopped = true
-    clearTimeout(this.#timer)
+    this.#timers.clearTimeout(this.#timer)
     this.#timer = undefined
   }
 
   #schedule(): void {
     if (this.#stopped) return
-    this.#timer ??= setTimeout(() => {
+    this.#timer ??= this.#timers.setTimeout(() => {
       this.#timer = undefined
       this.#pass().then(
         (left) => {

@@ -1,9 +1,12 @@
+import type { Timers } from './timers.ts'
+
 /** Ports of {@link Waiters}. */
 export interface WaitersOptions {
   /** Whether a claim still is under way; asked once for all who wait for its key. */
   readonly isUnderWay: (key: string, token: string) => Promise<boolean>
   readonly maxPerKey: number
   readonly random: () => number
+  readonly timers: Timers
 }
 
 /** How waiting ended. */
@@ -12,7 +15,7 @@ export type WaitEnd = 'changed' | 'timeout' | 'aborted' | 'full'
 interface Group {
   readonly token: string
   readonly wake: Set<() => void>
-  timer: ReturnType<typeof setTimeout> | undefined
+  timer: unknown
   delayMs: number
 }
 
@@ -50,14 +53,14 @@ export class Waiters {
     return new Promise((resolve) => {
       const end = (how: WaitEnd) => {
         wake.delete(woken)
-        clearTimeout(timer)
+        this.#options.timers.clearTimeout(timer)
         signal?.removeEventListener('abort', aborted)
         if (wake.size === 0 && this.#groups.get(key)?.wake === wake) this.#end(key)
         resolve(how)
       }
       const woken = () => end('changed')
       const aborted = () => end('aborted')
-      const timer = setTimeout(() => end('timeout'), waitMs)
+      const timer = this.#options.timers.setTimeout(() => end('timeout'), waitMs)
       signal?.addEventListener('abort', aborted, { once: true })
       wake.add(woken)
     })
@@ -76,7 +79,7 @@ export class Waiters {
   }
 
   #end(key: string): void {
-    clearTimeout(this.#groups.get(key)?.timer)
+    this.#options.timers.clearTimeout(this.#groups.get(key)?.timer)
     this.#groups.delete(key)
   }
 
@@ -90,6 +93,6 @@ export class Waiters {
     }
     const jittered = group.delayMs * (0.75 + this.#options.random() / 2)
     group.delayMs = Math.min(lastDelayMs, group.delayMs * 1.5)
-    group.timer = setTimeout(() => void this.#poll(key, group), jittered)
+    group.timer = this.#options.timers.setTimeout(() => void this.#poll(key, group), jittered)
   }
 }

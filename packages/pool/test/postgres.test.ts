@@ -282,3 +282,15 @@ describe('when PostgreSQL stops', () => {
     await pool.drain()
   }, 30_000)
 })
+
+test('C1: arrays go to the server and come back, without the fetching of types that a broken connection would not survive', async () => {
+  const pool = new ConnectionPool({ name: 'arrays', min: 0, max: 1 })
+  const database = pool.register('database', postgresFactory({ url: await freshDatabase() }))
+  const lists = [[1, 2], ['a', 'b "quoted" \\ , {c}', null], []]
+  const [row] = await database.use(
+    (sql) =>
+      sql`SELECT ${lists[0] as number[]}::int[] AS numbers, ${lists[1] as string[]}::text[] AS texts, ${lists[2] as string[]}::text[] AS none`,
+  )
+  expect([row!['numbers'], row!['texts'], row!['none']]).toEqual(lists)
+  await pool.drain({ deadlineMs: 1_000 })
+})

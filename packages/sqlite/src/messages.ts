@@ -8,7 +8,7 @@ export interface WriterData {
   readonly failCommit: number | undefined
 }
 
-/** A unit as it crosses the threads: procedure number, arguments, procedure number, arguments, … */
+/** A unit as it crosses the threads: procedure number (`~number` where nobody takes its result), arguments, and so on. */
 export type UnitMessage = readonly unknown[]
 
 /** Units that share one transaction; `sync` when at least one of them wants the disk. */
@@ -26,10 +26,20 @@ export type ToWriter =
   | { readonly type: 'backup'; readonly id: number; readonly file: string }
   | { readonly type: 'close'; readonly id: number }
 
-/** How one unit, or one request, ended: with results, or with a code. */
-export type Answer =
-  | { readonly code?: undefined; readonly results: readonly unknown[] }
-  | { readonly code: SqliteErrorCode; readonly message: string; readonly reason?: unknown }
+/** How one unit, or one request, failed. */
+export interface Failed {
+  readonly code: SqliteErrorCode
+  readonly message: string
+  readonly reason?: unknown
+}
+
+/** How one unit, or one request, ended: with the results of its procedures, or with a code. */
+export type Answer = readonly unknown[] | Failed
+
+/** Whether an answer is that of a failure. */
+export function isFailed(answer: Answer): answer is Failed {
+  return !Array.isArray(answer)
+}
 
 /** What the writer thread says. `failed` is final. */
 export type FromWriter =

@@ -143,7 +143,8 @@ class PendingWrites implements Unit {
 
   add({ procedure, args }: Write, onCommitted?: (result: unknown) => void): void {
     if (this.#sent) throw new SqliteError('invalid_option', 'This unit has been committed; make a new one')
-    this.#message.push(this.#group.procedureId(procedure), args)
+    const id = this.#group.procedureId(procedure)
+    this.#message.push(onCommitted === undefined || onCommitted.length === 0 ? ~id : id, args)
     this.#listeners.push(onCommitted)
   }
 

@@ -20,7 +20,10 @@ export interface Write {
  * Either every write of a unit is applied or none is. A procedure may refuse, which rolls back its own unit only.
  */
 export interface Unit {
-  /** Appends a write. `onCommitted` gets the procedure's result once the unit is durable, before `commit` resolves. */
+  /**
+   * Appends a write. `onCommitted` gets the procedure's result once the unit is durable, before `commit` resolves. A result for
+   * which there is no parameter is not carried between the threads.
+   */
   add(write: Write, onCommitted?: (result: unknown) => void): void
   /**
    * Resolves to the level reached when the unit is durable. Rejects with `SqliteError` code `refused` (and the
@@ -45,6 +48,11 @@ export interface Connection extends Reader {
   run(sql: string, ...params: readonly SqlValue[]): number
   /** Rolls this unit back and rejects its `commit` with code `refused` and this `reason` (structured-cloneable). */
   refuse(reason: unknown): never
+  /**
+   * What procedures of one owner tell those that come later, so that they need not read it again. Emptied when anything is rolled
+   * back, and to be kept small: names begin with the owner's.
+   */
+  readonly known: Map<string, unknown>
   /** SHA-256 over the chunks, one after the other. */
   sha256(...chunks: readonly Uint8Array[]): Uint8Array
 }

@@ -1,8 +1,17 @@
 /** The writer thread: one connection, one transaction a batch, one answer a batch. */
 import { createHash } from 'node:crypto'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
-import type { Answer, BatchMessage, FromWriter, ToWriter, UnitMessage, WriterData } from './messages.ts'
+import { MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import {
+  type Answer,
+  type BatchMessage,
+  type Failed,
+  type FromWriter,
+  isFailed,
+  type ToWriter,
+  type UnitMessage,
+  type WriterData,
+} from './messages.ts'
 import type { Connection, Procedures, SqlValue } from './unit.ts'
 
 class Refused extends Error {
@@ -15,11 +24,15 @@ class Refused extends Error {
 
 const { file, maxPages, failCommit } = workerData as WriterData
 const port = parentPort!
+/** The next message that waits; on Deno, where a worker's port cannot be asked, none: batches then share a commit by the turn. */
+const nextMessage: () => ToWriter | undefined =
+  port instanceof MessagePort ? () => receiveMessageOnPort(port)?.message as ToWriter | undefined : () => undefined
 const db = new DatabaseSync(file)
 const statements = new Map<string, StatementSync>()
 const procedures: ((connection: Connection, args: never) => unknown)[] = []
 /** A unit writes about a page or more: the log is moved into the file at roughly 16 MiB. */
 const unitsPerCheckpoint = 4_096
+const known = new Map<string, unknown>()
 let level = 'FULL'
 let commits = 0
 let unitsSinceCheckpoint = 0
@@ -33,10 +46,22 @@ function statement(sql: string): StatementSync {
   return prepared
 }
 
+const emptyBytes = new Uint8Array(1).subarray(1)
+/** Node 22.13 binds bytes of no length that came from another thread as NULL. */
+const losesEmptyBytes =
+  db.prepare('SELECT typeof(?) AS type').get(structuredClone(new Uint8Array(0)))?.['type'] !== 'blob'
+
+function bound(params: readonly SqlValue[]): SqlValue[] {
+  return params.map((value) => (value instanceof Uint8Array && value.length === 0 ? emptyBytes : value))
+}
+
 const connection: Connection = {
   get: (sql, ...params) => statement(sql).get(...(params as SqlValue[])) as never,
   all: (sql, ...params) => statement(sql).all(...(params as SqlValue[])) as never,
-  run: (sql, ...params) => Number(statement(sql).run(...(params as SqlValue[])).changes),
+  run: (sql, ...params) => {
+    const values = losesEmptyBytes ? bound(params) : (params as SqlValue[])
+    return Number(statement(sql).run(...values).changes)
+  },
   refuse(reason) {
     throw new Refused(reason)
   },
@@ -45,16 +70,19 @@ const connection: Connection = {
     for (const chunk of chunks) hash.update(chunk)
     return hash.digest()
   },
+  known,
 }
 
 function runUnit(unit: UnitMessage): Answer {
   const results: unknown[] = []
   for (let i = 0; i < unit.length; i += 2) {
-    const procedure = procedures[unit[i] as number]
+    const id = unit[i] as number
+    const procedure = procedures[id < 0 ? ~id : id]
     if (procedure === undefined) return { code: 'procedure_failed', message: 'The procedure could not be loaded' }
-    results.push(procedure(connection, unit[i + 1] as never))
+    const result = procedure(connection, unit[i + 1] as never)
+    results.push(id < 0 ? undefined : result)
   }
-  return { results }
+  return results
 }
 
 /** The primary result code of an SQLite error, or undefined for an error of a procedure's own. */
@@ -67,7 +95,7 @@ const constraint = 19
 /** Errors of the statement or its values, which say nothing about the file: ERROR, MISMATCH, RANGE, TOOBIG. */
 const ordinary = new Set([1, 18, 20, 25])
 
-function refusalOf(error: unknown): Answer | undefined {
+function refusalOf(error: unknown): Failed | undefined {
   if (error instanceof Refused)
     return { code: 'refused', message: 'A procedure refused the unit', reason: error.reason }
   const message = error instanceof Error ? error.message : String(error)
@@ -84,7 +112,7 @@ function runTogether(units: readonly UnitMessage[]): Answer[] | undefined {
   for (const unit of units) {
     try {
       const answer = runUnit(unit)
-      if (answer.code !== undefined) return rollback()
+      if (isFailed(answer)) return rollback()
       answers.push(answer)
     } catch (error) {
       if (refusalOf(error) === undefined) throw error
@@ -96,6 +124,7 @@ function runTogether(units: readonly UnitMessage[]): Answer[] | undefined {
 }
 
 function rollback(): undefined {
+  known.clear()
   statement('ROLLBACK').run()
   return undefined
 }
@@ -113,7 +142,10 @@ function runApart(units: readonly UnitMessage[]): Answer[] {
       if (refusal === undefined) throw error
       answer = refusal
     }
-    if (answer.code !== undefined) statement('ROLLBACK TO unit').run()
+    if (isFailed(answer)) {
+      known.clear()
+      statement('ROLLBACK TO unit').run()
+    }
     statement('RELEASE unit').run()
     return answer
   })
@@ -130,6 +162,7 @@ function commit(): void {
 }
 
 function abandon(): void {
+  known.clear()
   if (db.isTransaction) statement('ROLLBACK').run()
 }
 
@@ -196,11 +229,12 @@ function migrate(owner: string, migrations: readonly string[]): Answer {
         message: `The schema of ${owner} is at version ${version}; this code knows ${migrations.length}`,
       }
     }
+    known.clear()
     for (const sql of migrations.slice(version)) db.exec(sql)
     statement('INSERT OR REPLACE INTO gw_schema VALUES (?, ?)').run(owner, migrations.length)
     setLevel(true)
     commit()
-    return { results: [] }
+    return []
   } catch (error) {
     abandon()
     throw error
@@ -229,7 +263,7 @@ function receive(message: ToWriter): void {
 function joined(first: BatchMessage): { readonly batch: BatchMessage; readonly next: ToWriter | undefined } {
   let batch = first
   for (;;) {
-    const next = receiveMessageOnPort(port)?.message as ToWriter | undefined
+    const next = nextMessage()
     if (next?.type !== 'batch') return { batch, next }
     batch = { type: 'batch', sync: batch.sync || next.sync, units: [...batch.units, ...next.units] }
   }
@@ -247,12 +281,12 @@ function handle(message: ToWriter): void {
     } else if (message.type === 'backup') {
       statement('VACUUM INTO ?').run(message.file)
       statements.delete('VACUUM INTO ?')
-      post({ type: 'answer', id: message.id, answer: { results: [] } })
+      post({ type: 'answer', id: message.id, answer: [] })
     } else if (message.type === 'close') {
       statements.clear()
       db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
       db.close()
-      post({ type: 'answer', id: message.id, answer: { results: [] } })
+      post({ type: 'answer', id: message.id, answer: [] })
       port.close()
     }
   } catch (error) {

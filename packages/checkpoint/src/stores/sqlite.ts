@@ -1,6 +1,6 @@
 import type { Connection, Database, Procedures, SqlValue } from '@gw/sqlite'
 import { crcOf } from '../crc32.ts'
-import type { RunInput, RunRecord, RunStatus, StepRecord } from '../run-record.ts'
+import type { RunRecord, RunStatus, StepRecord, StepState } from '../run-record.ts'
 import type {
   CheckpointStore,
   Claim,
@@ -32,13 +32,17 @@ import {
 } from '../transitions.ts'
 import {
   inputOf,
-  inputRow,
+  inputPayload,
   inputSeq,
   outcomeOf,
+  outcomePayload,
   outcomeRow,
   outcomeSeq,
+  type Payload,
   type PayloadRow,
+  payloadRow,
   stepOf,
+  stepPayload,
   stepRow,
 } from './payload-row.ts'
 import { columns, fromRow, type RunRow, toRow } from './run-row.ts'
@@ -67,19 +71,30 @@ const migrations = [
   CREATE INDEX gw_run_principal ON gw_run (principal, id);
   CREATE INDEX gw_run_request ON gw_run (request_id) WHERE request_id IS NOT NULL;
   CREATE TABLE gw_run_payload (run TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, head TEXT NOT NULL, body BLOB NOT NULL,
-    crc INTEGER NOT NULL, PRIMARY KEY (run, seq)) WITHOUT ROWID;
+    crc INTEGER NOT NULL, PRIMARY KEY (run, seq));
   CREATE TABLE gw_run_count (status TEXT PRIMARY KEY, runs INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE gw_run_node (owner TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID;`,
 ]
 
 const select = `SELECT ${columns.join(', ')}, crc FROM gw_run`
-const insert = `INSERT INTO gw_run VALUES (${columns.map(() => '?').join(', ')}, ?)`
-const replace = `UPDATE gw_run SET ${columns
-  .slice(1)
-  .map((name) => `${name} = ?`)
-  .join(', ')}, crc = ? WHERE id = ?`
-const selectHeld = `SELECT cancel_requested, (SELECT max(seq) FROM gw_run_payload WHERE run = ?1 AND seq < ${outcomeSeq}) AS seq
-  FROM gw_run WHERE id = ?1 AND fence = ?2 AND status = 'running'`
+const insert = `INSERT INTO gw_run VALUES (${columns.map(() => '?').join(', ')}, ?) ON CONFLICT DO NOTHING`
+const statusAt = columns.indexOf('status')
+const selectHeld = `SELECT cancel_requested, (SELECT max(seq) FROM gw_run_payload WHERE run = gw_run.id AND seq < ${outcomeSeq}) AS seq
+  FROM gw_run WHERE id = ? AND fence = ? AND status = 'running'`
+
+/** A row of a few columns' new values: a column that is named costs its indexes, also where its value stays. */
+function update(connection: Connection, before: RunRecord, after: RunRecord): void {
+  const old = toRow(before)
+  const row = toRow(after)
+  let set = ''
+  const params: SqlValue[] = []
+  for (let i = 1; i < columns.length; i++) {
+    if (row[i] === old[i]) continue
+    set += `${columns[i]} = ?, `
+    params.push(row[i]!)
+  }
+  connection.run(`UPDATE gw_run SET ${set}crc = ? WHERE id = ?`, ...params, crcOf(row), after.id)
+}
 
 function countRuns(connection: Connection, status: RunStatus, change: number): void {
   connection.run(
@@ -97,8 +112,7 @@ function read(connection: Connection, id: string): RunRecord | undefined {
 /** Writes what a transition came to over the row it came from. */
 function write(connection: Connection, before: RunRecord | undefined, transition: Transition): RunRecord {
   if (typeof transition === 'string') return connection.refuse(transition satisfies Refusal)
-  const row = toRow(transition)
-  connection.run(replace, ...row.slice(1), crcOf(row), transition.id)
+  update(connection, before!, transition)
   if (transition.status !== before!.status) {
     countRuns(connection, before!.status, -1)
     countRuns(connection, transition.status, 1)
@@ -139,31 +153,56 @@ const claimable = {
   nextWake: `SELECT min(wake_at) AS at FROM gw_run WHERE status = 'waiting' AND wake_at IS NOT NULL`,
 }
 
+/** The arguments of the writes that every request makes; names once a write would cost more than the values. */
+type AcceptArgs = readonly [row: ReturnType<typeof toRow>, input: Payload, past: Past | undefined]
+/** The steps lie flat: state, head, value. */
+type KeepArgs = readonly [
+  id: string,
+  fence: number,
+  steps: readonly (string | Uint8Array)[],
+  statements: readonly Statement[],
+]
+type FinishArgs = readonly [
+  id: string,
+  fence: number,
+  status: Ending['status'],
+  reason: string | undefined,
+  settled: boolean,
+  expiresAt: number,
+  updatedAt: number,
+  ...outcome: Payload,
+]
+
+function flat(steps: readonly StepRecord[]): (string | Uint8Array)[] {
+  const values: (string | Uint8Array)[] = []
+  for (const step of steps) values.push(step.state, ...stepPayload(step))
+  return values
+}
+
 /** The writes of this store; run by the writer thread. */
 export const procedures: Procedures = {
-  accept(connection: Connection, { run, input, past }: { run: RunRecord; input: RunInput; past: Past }): void {
-    const row = toRow(run)
-    if (connection.get('SELECT 1 FROM gw_run WHERE id = ?', run.id) !== undefined) connection.refuse('exists')
-    connection.run(insert, ...row, crcOf(row))
-    putPayload(connection, inputRow(run.id, input))
-    const { steps = [], outcome } = past
-    for (const [i, step] of steps.entries()) putPayload(connection, stepRow(run.id, i + 1, step))
-    if (outcome !== undefined) putPayload(connection, outcomeRow(run.id, outcome))
-    countRuns(connection, run.status, 1)
+  accept(connection: Connection, [row, input, past]: AcceptArgs): void {
+    const id = row[0] as string
+    if (connection.run(insert, ...row, crcOf(row)) === 0) connection.refuse('exists')
+    putPayload(connection, payloadRow(id, inputSeq, 'input', input))
+    if (past !== undefined) {
+      const { steps = [], outcome } = past
+      for (const [i, step] of steps.entries()) putPayload(connection, stepRow(id, i + 1, step))
+      if (outcome !== undefined) putPayload(connection, outcomeRow(id, outcome))
+    }
+    countRuns(connection, row[statusAt] as RunStatus, 1)
   },
 
-  keep(
-    connection: Connection,
-    { held, steps, statements }: { held: Held; steps: readonly StepRecord[]; statements: readonly Statement[] },
-  ): Kept {
-    const owned = connection.get<{ seq: number; cancel_requested: number }>(selectHeld, held.id, held.fence)
-    if (owned === undefined) return connection.refuse(refusalFor(read(connection, held.id), held))
+  keep(connection: Connection, [id, fence, steps, statements]: KeepArgs): Kept {
+    const owned = connection.get<{ seq: number; cancel_requested: number }>(selectHeld, id, fence)
+    if (owned === undefined) return connection.refuse(refusalFor(read(connection, id), { id, fence }))
     const changed = statements.map(([sql, params = []]) => connection.run(sql, ...(params as readonly SqlValue[])))
     let { seq } = owned
-    for (const step of steps) {
-      const last = step === steps.at(-1)
-      const value = statements.length > 0 && last ? JSON.stringify(changed) : step.value
-      putPayload(connection, stepRow(held.id, ++seq, { ...step, value }))
+    for (let i = 0; i < steps.length; i += 3) {
+      const last = i + 3 === steps.length
+      const head = steps[i + 1] as string
+      const value = statements.length > 0 && last ? JSON.stringify(changed) : steps[i + 2]!
+      putPayload(connection, payloadRow(id, ++seq, steps[i] as StepState, [head, value]))
     }
     return { changed, cancelRequested: owned.cancel_requested === 1 }
   },
@@ -178,10 +217,11 @@ export const procedures: Procedures = {
     return write(connection, run, suspended(run, held, suspension)).status
   },
 
-  finish(connection: Connection, { held, ending }: { held: Held; ending: Ending }): void {
-    const run = read(connection, held.id)
-    write(connection, run, ended(run, held, ending))
-    putPayload(connection, outcomeRow(held.id, ending.outcome))
+  finish(connection: Connection, args: FinishArgs): void {
+    const [id, fence, status, reason, settled, expiresAt, updatedAt, head, body] = args
+    const run = read(connection, id)
+    write(connection, run, ended(run, { id, fence }, { status, reason, settled, expiresAt, updatedAt }))
+    putPayload(connection, payloadRow(id, outcomeSeq, 'outcome', [head, body]))
   },
 
   beat(connection: Connection, { owner, leaseMs }: { owner: string; leaseMs: number }): Pulse {
@@ -320,6 +360,10 @@ function queryOf({ status, limit, ...query }: RunQuery): { readonly sql: string;
   return { sql: `${select} ${filter} ORDER BY id DESC LIMIT ?`, params: [...params, limit] }
 }
 
+const accept = `${import.meta.url}#accept`
+const keep = `${import.meta.url}#keep`
+const finish = `${import.meta.url}#finish`
+
 /** Keeps runs in the embedded database; one process at a time. */
 export function sqliteCheckpointStore({ db }: SqliteCheckpointStoreOptions): CheckpointStore {
   const named = (name: string, args: unknown) => ({ procedure: `${import.meta.url}#${name}`, args })
@@ -333,11 +377,21 @@ export function sqliteCheckpointStore({ db }: SqliteCheckpointStoreOptions): Che
     open: () => db.migrate('checkpoint', migrations),
     unit: () => db.unit(),
 
-    accept: (run, input, past = {}) => named('accept', { run, input, past }),
-    keep: (held, steps, statements = []) => named('keep', { held, steps, statements }),
+    accept: (run, input, past) => ({
+      procedure: accept,
+      args: [toRow(run), inputPayload(input), past] satisfies AcceptArgs,
+    }),
+    keep: ({ id, fence }, steps, statements = []) => ({
+      procedure: keep,
+      args: [id, fence, flat(steps), statements] satisfies KeepArgs,
+    }),
     patch: (held, patch) => named('patch', { held, patch }),
     suspend: (held, suspension) => named('suspend', { held, suspension }),
-    finish: (held, ending) => named('finish', { held, ending }),
+    finish({ id, fence }, { outcome, status, reason, settled, expiresAt, updatedAt }) {
+      const [head, body] = outcomePayload(outcome)
+      const args: FinishArgs = [id, fence, status, reason, settled, expiresAt, updatedAt, head, body]
+      return { procedure: finish, args }
+    },
     beat: (owner, leaseMs) => named('beat', { owner, leaseMs }),
     leave: (owner) => named('leave', { owner }),
     claim: (claim) => named('claim', { claim }),

@@ -46,7 +46,13 @@ export const nodeCrypto: DedupCrypto = {
     nextNonce += 12
     const cipher = createCipheriv('aes-256-gcm', keyOf(key), nonce)
     cipher.setAAD(additional)
-    return Buffer.concat([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()])
+    // A buffer of its own: one from the pool would take the whole pool with it to another thread.
+    const sealed = new Uint8Array(plain.length + 28)
+    sealed.set(nonce)
+    sealed.set(cipher.update(plain), 12)
+    cipher.final()
+    sealed.set(cipher.getAuthTag(), 12 + plain.length)
+    return sealed
   },
   open(key, sealed, additional) {
     const decipher = createDecipheriv('aes-256-gcm', keyOf(key), sealed.subarray(0, 12), { authTagLength: 16 })

@@ -15,10 +15,10 @@ export interface SqliteDedupStoreOptions {
 
 const migrations = [
   `CREATE TABLE gw_key (
-    key TEXT PRIMARY KEY, token TEXT NOT NULL, fence INTEGER NOT NULL, completed INTEGER NOT NULL, fingerprint TEXT NOT NULL,
+    key TEXT NOT NULL PRIMARY KEY, token TEXT NOT NULL, fence INTEGER NOT NULL, completed INTEGER NOT NULL, fingerprint TEXT NOT NULL,
     principal_hash TEXT NOT NULL, link TEXT, opening INTEGER NOT NULL, lease_until REAL NOT NULL, window_ms INTEGER NOT NULL,
     expires_at INTEGER, status INTEGER, headers TEXT, body BLOB
-  ) WITHOUT ROWID;
+  );
   CREATE INDEX gw_key_expiry ON gw_key (expires_at) WHERE expires_at IS NOT NULL;
   CREATE INDEX gw_key_principal ON gw_key (principal_hash);
   CREATE TABLE gw_secret (made INTEGER NOT NULL, bytes BLOB NOT NULL);
@@ -61,14 +61,26 @@ function isOver(row: Row, clocks: Clocks): boolean {
 }
 
 function take(connection: Connection, claim: NewClaim, clocks: Clocks, fence: number): ClaimAnswer {
+  if (insert(connection, 'INSERT OR IGNORE', claim, clocks, fence) === 1) return { kind: 'claimed', fence }
   const held = connection.get<Row>('SELECT * FROM gw_key WHERE key = ?', claim.key)
   if (held !== undefined && !isOver(held, clocks)) {
     if (held.completed === 0 && held.token === claim.token) return { kind: 'claimed', fence: held.fence }
     const lapsed = held.completed === 0 && held.token === claim.replaces && leaseRemaining(held, clocks) === 0
     if (!lapsed) return { kind: 'held', record: recordOf(held, clocks) }
   }
-  connection.run(
-    'INSERT OR REPLACE INTO gw_key VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)',
+  insert(connection, 'INSERT OR REPLACE', claim, clocks, fence)
+  return { kind: 'claimed', fence }
+}
+
+function insert(
+  connection: Connection,
+  verb: 'INSERT OR IGNORE' | 'INSERT OR REPLACE',
+  claim: NewClaim,
+  clocks: Clocks,
+  fence: number,
+): number {
+  return connection.run(
+    `${verb} INTO gw_key VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)`,
     claim.key,
     claim.token,
     fence,
@@ -80,7 +92,6 @@ function take(connection: Connection, claim: NewClaim, clocks: Clocks, fence: nu
     claim.windowMs,
     claim.link === undefined ? clocks.now + claim.leaseMs + claim.windowMs : null,
   )
-  return { kind: 'claimed', fence }
 }
 
 function recordOf(row: Row, clocks: Clocks): KeyRecord {
@@ -107,32 +118,58 @@ function headersOf(text: string | null): StoredResponse['headers'] | undefined {
   }
 }
 
+/** The arguments of the writes that every request makes; names once a write would cost more than the values. */
+type ClaimArgs = readonly [
+  key: string,
+  token: string,
+  fingerprint: string,
+  principalHash: string,
+  leaseMs: number,
+  windowMs: number,
+  link: string | undefined,
+  replaces: string | undefined,
+  opening: number,
+  now: number,
+  monotonic: number,
+  fence: number,
+]
+type CompleteArgs = readonly [
+  key: string,
+  token: string,
+  status: number,
+  headers: string,
+  body: Uint8Array | null,
+  windowMs: number | null,
+  now: number,
+]
+
+function claimOf([key, token, fingerprint, principalHash, leaseMs, windowMs, link, replaces]: ClaimArgs): NewClaim {
+  return { key, token, fingerprint, principalHash, leaseMs, windowMs, link, replaces }
+}
+
 /** The writes of this store; run by the writer thread. */
 export const procedures: Procedures = {
-  claim(connection: Connection, args: { claim: NewClaim; clocks: Clocks; fence: number }): number {
-    const answer = take(connection, args.claim, args.clocks, args.fence)
+  claim(connection: Connection, args: ClaimArgs): number {
+    const answer = take(connection, claimOf(args), { opening: args[8], now: args[9], monotonic: args[10] }, args[11])
     return answer.kind === 'claimed' ? answer.fence : connection.refuse('held')
   },
   tryClaim: (connection: Connection, args: { claim: NewClaim; clocks: Clocks; fence: number }): ClaimAnswer =>
     take(connection, args.claim, args.clocks, args.fence),
-  complete(
-    connection: Connection,
-    args: { link: KeyLink; response: StoredResponse; windowMs: number | undefined; now: number },
-  ): 'ok' | 'stale' {
-    const { link, response, windowMs, now } = args
+  complete(connection: Connection, args: CompleteArgs): 'ok' | 'stale' {
+    const [key, token, status, headers, body, windowMs, now] = args
     const changed = connection.run(
       'UPDATE gw_key SET completed = 1, status = ?, headers = ?, body = ?, expires_at = ? + coalesce(?, window_ms) WHERE key = ? AND token = ? AND completed = 0',
-      response.status,
-      JSON.stringify(response.headers),
-      response.body ?? null,
+      status,
+      headers,
+      body,
       now,
-      windowMs ?? null,
-      link.key,
-      link.token,
+      windowMs,
+      key,
+      token,
     )
     if (changed === 1) return 'ok'
-    const row = connection.get<Row>('SELECT token FROM gw_key WHERE key = ?', link.key)
-    return row?.token === link.token ? 'ok' : 'stale'
+    const row = connection.get<Row>('SELECT token FROM gw_key WHERE key = ?', key)
+    return row?.token === token ? 'ok' : 'stale'
   },
   extend(
     connection: Connection,
@@ -207,6 +244,9 @@ interface Opening {
 /** One number for each opening of a database, which only one process has at a time. */
 const openings = new WeakMap<Database, Opening>()
 
+const claim = `${import.meta.url}#claim`
+const complete = `${import.meta.url}#complete`
+
 /**
  * Keeps keys in the embedded database; one process at a time. Leases run on the monotonic clock and end with the process; a
  * record that is there is read without a commit.
@@ -253,8 +293,16 @@ export function sqliteDedupStore({
     },
     get: async (key) => read(key, clocks()),
     unit: () => db.unit(),
-    claim: (claim) => named('claim', { claim, clocks: clocks(), fence: nextFence() }),
-    complete: (link, response, windowMs) => named('complete', { link, response, windowMs, now: now() }),
+    claim({ key, token, fingerprint, principalHash, leaseMs, windowMs, link, replaces }) {
+      const at = [opening, now(), monotonic(), nextFence()] as const
+      const args: ClaimArgs = [key, token, fingerprint, principalHash, leaseMs, windowMs, link, replaces, ...at]
+      return { procedure: claim, args }
+    },
+    complete({ key, token }, { status, headers, body }, windowMs) {
+      const kept = [status, JSON.stringify(headers), body ?? null] as const
+      const args: CompleteArgs = [key, token, ...kept, windowMs ?? null, now()]
+      return { procedure: complete, args }
+    },
     extend: (link, leaseMs) => named('extend', { link, leaseMs, clocks: clocks() }),
     attach: (link, run) => named('attach', { link, run }),
     release: (link) => named('release', { link }),

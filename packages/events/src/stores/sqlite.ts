@@ -128,6 +128,9 @@ function eventsOf(args: AppendArgs): NewEvent[] {
   return events
 }
 
+/** Streams whose last version the writer thread remembers. */
+const maxKnown = 1_000
+
 /** The writes of this store; run by the writer thread. */
 export const procedures: Procedures = {
   append(connection: Connection, args: AppendArgs): AppendResult[] {
@@ -146,15 +149,23 @@ export const procedures: Procedures = {
         return [...repeated]
       }
     }
-    const actual = versionOf(connection, stream)
+    const { known } = connection
+    const versionName = `events version ${stream}`
+    const actual = (known.get(versionName) as number | undefined) ?? versionOf(connection, stream)
     if (!expectationHolds(expected, actual)) connection.refuse({ conflict: 'version', actual })
-    let head = headOf(connection.get<HeadRow>(lastEvent) ?? connection.get<HeadRow>(baseRow))
-    return events.map((event, i) => {
+    let head =
+      (known.get('events head') as Head | undefined) ??
+      headOf(connection.get<HeadRow>(lastEvent) ?? connection.get<HeadRow>(baseRow))
+    const places = events.map((event, i) => {
       const stored = placed(event, { stream, version: actual + 1 + i, now }, head)
       insert(connection, stored)
       head = stored
       return { position: stored.position, version: stored.version, time: stored.time }
     })
+    known.set('events head', { position: head.position, time: head.time, hash: head.hash } satisfies Head)
+    if (known.size > maxKnown) known.clear()
+    known.set(versionName, actual + events.length)
+    return places
   },
 
   setRegister(

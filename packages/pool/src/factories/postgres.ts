@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import postgres, { type Options, type PostgresType, type Sql } from 'postgres'
 import type { ConnectionFactory } from '../factory.ts'
+import { type ArrayType, arrayTypesOf, teachArrays } from './postgres-arrays.ts'
 
 /** How connections to PostgreSQL are made. */
 export interface PostgresFactoryOptions {
@@ -9,7 +10,7 @@ export interface PostgresFactoryOptions {
   /** Options of postgres.js; `max`, the timeouts and lifetimes, `socket` and `onclose` are the pool's. */
   readonly client?: Omit<
     Options<Record<string, PostgresType>>,
-    'max' | 'idle_timeout' | 'max_lifetime' | 'connect_timeout' | 'socket' | 'onclose' | 'backoff'
+    'max' | 'idle_timeout' | 'max_lifetime' | 'connect_timeout' | 'fetch_types' | 'socket' | 'onclose' | 'backoff'
   >
   /** What a connection is tested with. `SELECT 1` */
   readonly validationQuery?: string
@@ -31,6 +32,7 @@ export function postgresFactory({
   validationQuery = 'SELECT 1',
 }: PostgresFactoryOptions): Required<Pick<ConnectionFactory<Sql>, 'create' | 'validate' | 'destroy'>> {
   const sockets = new WeakMap<Sql, () => Promise<void>>()
+  let types: readonly ArrayType[] | undefined
   return {
     async create({ signal, lost }) {
       let socket: Socket | undefined
@@ -72,6 +74,8 @@ export function postgresFactory({
       signal.addEventListener('abort', destroy)
       try {
         await sql.unsafe(validationQuery)
+        types ??= await arrayTypesOf(sql)
+        teachArrays(sql, types)
       } catch (error) {
         destroy()
         await sql.end({ timeout: 0 })

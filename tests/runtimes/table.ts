@@ -1,0 +1,101 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+/** One row: what is proved of a package, and why a runtime is left out where it is. */
+export interface Row {
+  /** The folder of the package whose README has the row. */
+  readonly folder: string
+  readonly what: string
+  /** The proof, `<module>.<export>`; `gateway` starts the reference server. */
+  readonly proof: string
+  /** The runtimes that have no cell, and why. */
+  readonly not?: Readonly<Record<string, string>>
+}
+
+const thread = '`node:sqlite` and worker threads, which workerd does not have'
+
+/** What is proved, package by package. */
+export const rows: readonly Row[] = [
+  { folder: 'packages/checkpoint', what: '`durable()`', proof: 'checkpoint.middleware' },
+  { folder: 'packages/checkpoint', what: 'memory store', proof: 'checkpoint.memory' },
+  {
+    folder: 'packages/checkpoint',
+    what: 'SQLite store',
+    proof: 'sqlite.checkpoint',
+    not: { workerd: `the SQLite store needs ${thread}` },
+  },
+  { folder: 'packages/dedup', what: '`dedup()`', proof: 'dedup.middleware' },
+  { folder: 'packages/dedup', what: 'memory store', proof: 'dedup.memory' },
+  {
+    folder: 'packages/dedup',
+    what: 'SQLite store',
+    proof: 'sqlite.dedup',
+    not: { workerd: `the SQLite store needs ${thread}` },
+  },
+  { folder: 'packages/events', what: '`audit()`', proof: 'events.middleware' },
+  { folder: 'packages/events', what: 'memory store', proof: 'events.memory' },
+  {
+    folder: 'packages/events',
+    what: 'SQLite store',
+    proof: 'sqlite.events',
+    not: { workerd: `the SQLite store needs ${thread}` },
+  },
+  { folder: 'packages/breaker', what: '`breaker()`', proof: 'breaker.middleware' },
+  {
+    folder: 'packages/pool',
+    what: '`pool()`',
+    proof: 'pool.middleware',
+    not: { workerd: 'generic-pool does not bundle for Workers, and a connection there ends with its request' },
+  },
+  { folder: 'packages/sqlite', what: 'the database', proof: 'sqlite.database', not: { workerd: `it needs ${thread}` } },
+  {
+    folder: 'apps/gateway',
+    what: 'the server',
+    proof: 'gateway',
+    not: {
+      'Node 22.13': 'undici 8, which the proxy uses, needs Node 22.19',
+      workerd: 'the server listens through `node:http` and keeps its state in a directory',
+    },
+  },
+]
+
+/** `ok`, `FAILED`, or `–` where the row says why. */
+export type Cell = 'ok' | 'FAILED' | '–'
+
+/** The rows of one package as Markdown, with the reasons under them. */
+export function markdown(
+  folder: string,
+  runtimes: readonly string[],
+  cells: ReadonlyMap<Row, ReadonlyMap<string, Cell>>,
+): string {
+  const own = rows.filter((row) => row.folder === folder)
+  const lines = [
+    `| | ${runtimes.join(' | ')} |`,
+    `|---|${runtimes.map(() => '---').join('|')}|`,
+    ...own.map((row) => `| ${row.what} | ${runtimes.map((name) => cells.get(row)?.get(name) ?? '–').join(' | ')} |`),
+  ]
+  const reasons = new Set(
+    own.flatMap(({ not = {} }) => Object.entries(not).map(([name, reason]) => `${name}: ${reason}`)),
+  )
+  return [...lines, ...[...reasons].map((reason) => `\n– on ${reason}.`)].join('\n')
+}
+
+const opening = '<!-- runtimes -->'
+const closing = '<!-- /runtimes -->'
+
+/** A README with the table between its marks; at its end where it has none. */
+export function withTable(readme: string, table: string): string {
+  const marked = `${opening}\n${table}\n${closing}`
+  const [at, to] = [readme.indexOf(opening), readme.indexOf(closing)]
+  if (at === -1 || to < at) return `${readme.trimEnd()}\n\n## Runtimes\n\n${marked}\n`
+  return readme.slice(0, at) + marked + readme.slice(to + closing.length)
+}
+
+/** Brings a README up to date; with `check` it only says whether it is. */
+export function updateReadme(folder: string, table: string, check: boolean): boolean {
+  const file = fileURLToPath(new URL(`../../${folder}/README.md`, import.meta.url))
+  const before = readFileSync(file, 'utf8')
+  const after = withTable(before, table)
+  if (before !== after && !check) writeFileSync(file, after)
+  return before === after
+}
