@@ -2,7 +2,7 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { freshDatabase } from '@gw/services'
+import { freshDatabase, sharedRedis } from '@gw/services'
 import { afterEach, expect, test } from 'vitest'
 import { type ServerProcess, startServer } from './crash/server.ts'
 
@@ -17,7 +17,7 @@ afterEach(async () => {
   }
 })
 
-async function nodes(...names: string[]): Promise<ServerProcess[]> {
+async function nodes(names: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<ServerProcess[]> {
   const databaseUrl = await freshDatabase()
   const folder = mkdtempSync(join(tmpdir(), 'gw-nodes-'))
   const started: ServerProcess[] = []
@@ -27,6 +27,7 @@ async function nodes(...names: string[]): Promise<ServerProcess[]> {
       GW_NODE_ID: name,
       GW_LEASE: `${leaseMs}ms`,
       GW_DRAIN_DELAY: '0s',
+      ...env,
     })
     running.push(node)
     started.push(node)
@@ -59,7 +60,7 @@ async function rowsOf(node: ServerProcess, run: string): Promise<number[]> {
 }
 
 test('R1: a run whose node is killed is finished by another within the lease and two seconds, each item once', async () => {
-  const [a, b] = (await nodes('a', 'b')) as [ServerProcess, ServerProcess]
+  const [a, b] = (await nodes(['a', 'b'])) as [ServerProcess, ServerProcess]
   const accepted = await startJob(a)
   const run = accepted.headers.get('gw-run')!
   await expect.poll(async () => (await rowsOf(b, run)).length, { timeout: 10_000 }).toBeGreaterThan(20)
@@ -76,7 +77,7 @@ test('R1: a run whose node is killed is finished by another within the lease and
 })
 
 test('R4: a node that is stopped for longer than its lease and wakes changes nothing', async () => {
-  const [a, b] = (await nodes('a', 'b')) as [ServerProcess, ServerProcess]
+  const [a, b] = (await nodes(['a', 'b'])) as [ServerProcess, ServerProcess]
   const run = (await startJob(a)).headers.get('gw-run')!
   await expect.poll(async () => (await rowsOf(b, run)).length, { timeout: 10_000 }).toBeGreaterThan(5)
   a.process.kill('SIGSTOP')
@@ -90,7 +91,7 @@ test('R4: a node that is stopped for longer than its lease and wakes changes not
 })
 
 test('R5: a node that is asked to stop hands its runs over at once', async () => {
-  const [a, b] = (await nodes('a', 'b')) as [ServerProcess, ServerProcess]
+  const [a, b] = (await nodes(['a', 'b'])) as [ServerProcess, ServerProcess]
   const long = { ...job, items: 2_000 }
   const accepted = await fetch(`${a.url}/api/long-running-process`, {
     method: 'POST',
@@ -110,23 +111,33 @@ test('R5: a node that is asked to stop hands its runs over at once', async () =>
   expect(performance.now() - began).toBeLessThan(leaseMs + 2_000)
 })
 
-test('K: keys meet on any node: one execution, the same bytes from each', async () => {
-  const three = await nodes('a', 'b', 'c')
-  const pay = (node: ServerProcess, key: string) =>
-    fetch(`${node.url}/api/payment`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', 'idempotency-key': key, prefer: 'wait=10' },
-      body: JSON.stringify({ amount: 5, currency: 'EUR', payment_method: 'card', customer_id: key }),
-    })
-  for (let n = 0; n < 5; n++) {
-    const answers = await Promise.all(Array.from({ length: 30 }, (_, i) => pay(three[i % 3]!, `k${n}`)))
-    const bodies = await Promise.all(answers.map((answer) => answer.text()))
-    const kept = bodies.filter((_, i) => answers[i]!.status === 201)
-    expect(new Set(kept).size).toBe(1)
-    expect(answers.filter(({ status }) => status !== 201 && status !== 409)).toEqual([])
-    const { payments } = (await (await fetch(`${three[0]!.url}/api/payments?customer_id=k${n}`)).json()) as {
-      payments: unknown[]
+/** 300 keys make the long tier. */
+const keys = Number(process.env['GW_ONCE_KEYS'] ?? 20)
+
+test.each(['PostgreSQL', 'Redis'])(
+  `K: ${keys} keys, 60 requests at once with each, over three nodes with their keys in %s: one execution, the same bytes or 409`,
+  { timeout: 600_000 },
+  async (where) => {
+    const env = where === 'Redis' ? { REDIS_URL: (await sharedRedis()).url } : {}
+    const three = await nodes(['a', 'b', 'c'], env)
+    const pay = async (node: ServerProcess, key: string) => {
+      const answer = await fetch(`${node.url}/api/payment`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'idempotency-key': key, 'x-user-id': where },
+        body: JSON.stringify({ amount: 5, currency: 'EUR', payment_method: 'card', customer_id: key }),
+      })
+      return { status: answer.status, retryAfter: answer.headers.get('retry-after'), body: await answer.text() }
     }
-    expect(payments).toHaveLength(1)
-  }
-})
+    for (let n = 0; n < keys; n++) {
+      const answers = await Promise.all(Array.from({ length: 60 }, (_, i) => pay(three[i % 3]!, `k${n}`)))
+      const kept = answers.filter(({ status }) => status === 201)
+      expect(new Set(kept.map(({ body }) => body)).size).toBe(1)
+      for (const { status, retryAfter } of answers)
+        if (status !== 201) expect([status, retryAfter]).toEqual([409, expect.stringMatching(/^[1-9]\d*$/)])
+      const { payments } = (await (await fetch(`${three[0]!.url}/api/payments?customer_id=k${n}`)).json()) as {
+        payments: unknown[]
+      }
+      expect(payments).toHaveLength(1)
+    }
+  },
+)

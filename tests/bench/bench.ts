@@ -1,5 +1,5 @@
 /** `pnpm bench <suite> [--rounds n] [--seconds n] [--json] [--profile]`: both sides in one run, alternating; medians and ratios. */
-import { execFile, spawn } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { postgres } from '@gw/services'
+import { overhead } from './overhead.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -22,9 +23,30 @@ const suites: Readonly<Record<string, readonly string[]>> = {
   'durable-postgres': ['plain', 'handwritten-postgres', 'gateway-postgres'],
 }
 const [suite = ''] = positionals
+const machine = { cores: cpus().length, node: process.version, platform: process.platform }
+/** Suites of one package, which are programs of their own beside it. */
+const ofPackages: Readonly<Record<string, string>> = {
+  breaker: '../../packages/breaker/bench/breaker.ts',
+  pool: '../../packages/pool/bench/pool.ts',
+  replay: '../../packages/dedup/bench/replay.ts',
+  events: '../../packages/events/bench/events.ts',
+}
+const ofPackage = ofPackages[suite]
+if (ofPackage !== undefined) {
+  const program = fileURLToPath(new URL(ofPackage, import.meta.url))
+  const given = process.argv.slice(2).filter((argument) => argument !== suite)
+  const { status } = spawnSync(process.execPath, ['--conditions=@gw/source', program, ...given], { stdio: 'inherit' })
+  process.exit(status ?? 1)
+}
+if (suite === 'overhead') {
+  const rows = await overhead(Number(values.rounds))
+  if (values.json) console.log(JSON.stringify({ suite, machine, rows }))
+  else console.table(rows)
+  process.exit()
+}
 const sides = suites[suite]
 if (sides === undefined) {
-  console.error(`Expected a suite: ${Object.keys(suites).join(', ')}`)
+  console.error(`Expected a suite: ${[...Object.keys(suites), ...Object.keys(ofPackages), 'overhead'].join(', ')}`)
   process.exit(2)
 }
 
@@ -60,7 +82,6 @@ const rows = sides.map((side) => ({
   p50: Number(median(side, 'p50').toFixed(2)),
   p99: Number(median(side, 'p99').toFixed(2)),
 }))
-const machine = { cores: cpus().length, node: process.version, platform: process.platform }
 if (values.json) console.log(JSON.stringify({ suite, machine, rows }))
 else {
   console.log(
@@ -89,7 +110,7 @@ async function measure(side: string, port: number): Promise<Round> {
     JSON.parse(
       (await run(process.execPath, [pathOf('./load.ts'), String(port), '64', seconds, prefix])).stdout,
     ) as Round
-  await load('1', 'warm-up')
+  await load('3', 'warm-up')
   const round = await load(values.seconds, 'measured')
   server.kill('SIGTERM')
   await exited

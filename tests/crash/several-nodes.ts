@@ -27,6 +27,7 @@ export async function crashSeveralNodes(cycles: number, nodes: number, seed: num
   for (let i = 0; i < nodes; i++) running.push(await start(i))
   const faults = { killed: 0, paused: 0, 'database restarted': 0, 'database killed': 0 }
   const startTimes: number[] = []
+  let cyclesDone = false
   let over = false
   const urlOf = () => {
     const alive = running.filter((node) => node !== undefined)
@@ -54,9 +55,10 @@ export async function crashSeveralNodes(cycles: number, nodes: number, seed: num
       running[i] = again
     }
   }
+  cyclesDone = true
+  await databaseFaults
   over = true
   await Promise.all(clients)
-  await databaseFaults
 
   const began = performance.now()
   await workload.finish(urlOf, 120_000)
@@ -86,9 +88,9 @@ export async function crashSeveralNodes(cycles: number, nodes: number, seed: num
   }
 
   async function restartDatabase(): Promise<void> {
-    for (let n = 0; !over; n++) {
+    // Until each has happened, however short the test.
+    for (let n = 0; !cyclesDone || faults['database killed'] === 0 || faults['database restarted'] === 0; n++) {
       await delay(Math.min(5_000, 1_000 * cycles) + random() * 5_000)
-      if (over && faults['database killed'] > 0) return
       const downMs = Math.round(random() * 2_000)
       if (n % 2 === 0) {
         await database.kill()

@@ -38,8 +38,10 @@ export class Ambient {
       for (let i = 0; i < bytes.length; i++) bytes[i] = this.chance!.below(256)
       return bytes
     }
-    Object.defineProperty(globalThis, 'crypto', {
-      value: { subtle, getRandomValues, randomUUID: trap('crypto.randomUUID') },
-    })
+    const randomUUID = () => {
+      const hex = Array.from(getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')
+      return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20)}`
+    }
+    Object.defineProperty(globalThis, 'crypto', { value: { subtle, getRandomValues, randomUUID } })
   }
 }

@@ -13,6 +13,8 @@ export interface Patch {
 export interface Mutant {
   readonly name: string
   readonly bug: string
+  /** It shows only after thousands of seeds: looked for where no fewer are asked for. */
+  readonly rare?: true
   readonly patches?: readonly Patch[]
   readonly database?: DatabaseBug
 }
@@ -206,6 +208,11 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'R1',
+    bug: 'the end of a life of a run makes its process forget the next one',
+    patches: [{ file: `${runs}driver.js`, from: 'if (core.live.get(record.id)?.run === run)', to: 'if (true)' }],
+  },
+  {
     name: 'R4',
     bug: "an interrupted run is answered with its handler's error",
     patches: [
@@ -229,6 +236,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'S3 unknown',
     bug: 'a cancelled run forgets that the fate of a step is not known',
+    rare: true,
     patches: [
       {
         file: `${runs}run.js`,

@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { printSchema, showConfig } from './cli/config.ts'
 import { verifyEvents } from './cli/events.ts'
 import { listRequests, showRequest } from './cli/requests.ts'
+import { restoreRequests } from './cli/restore.ts'
 import { start } from './cli/start.ts'
 
 const program = new Command('gw').description('Durable Gateway').version('0.0.0').showHelpAfterError()
@@ -44,6 +45,18 @@ events
   .option('--json', 'for programs')
   .addHelpText('after', '\nExit codes: 0 the log is whole, 1 it is damaged')
   .action(verifyEvents)
+
+program
+  .command('restore')
+  .description(
+    'bring back every backed-up request from the cold tier (GW_S3_URL), onto an empty machine or beside what is there',
+  )
+  .option('--config <file>', 'instead of gateway.config.{ts,js,json,yaml} (GW_CONFIG)')
+  .addHelpText(
+    'after',
+    '\nExample: GW_S3_URL=https://key:secret@host/bucket gw restore\nExit codes: 0 restored, 1 failed, 78 refused configuration',
+  )
+  .action(restoreRequests)
 
 const config = program.command('config').description('the configuration')
 for (const [name, description] of [

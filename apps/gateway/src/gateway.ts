@@ -91,7 +91,7 @@ export class Gateway extends Hono<GatewayEnv> {
   readonly idempotency: RequestDeduplicator
   readonly events: EventStore
   readonly breakers: GatewayBreakers
-  readonly pools = new GatewayPools()
+  readonly pools: GatewayPools
   /** Appends to the audit trail what no request waits for. */
   readonly audit: AuditQueue
   readonly metrics: Metrics | undefined
@@ -164,6 +164,11 @@ export class Gateway extends Hono<GatewayEnv> {
       if (this.#snapshotDue || !this.#running) return
       this.#snapshotDue = true
       setImmediate(() => this.#saveBreakers())
+    })
+    this.pools = new GatewayPools(({ pool, factory, type, cause }) => {
+      this.metrics?.count(`pool.${type}`)
+      const reason = cause instanceof Error ? { reason: cause.message } : {}
+      this.audit.append(`pool.${type}`, { pool, factory, ...reason }, { subject: pool })
     })
     for (const [name, breaker] of Object.entries(options.breakers ?? {})) this.breakers.add(name, breaker)
     for (const pool of options.pools ?? []) this.pools.add(pool)

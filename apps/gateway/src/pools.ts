@@ -1,15 +1,21 @@
-import type { ConnectionPool } from '@gw/pool'
+import type { ConnectionPool, PoolTransition } from '@gw/pool'
 import { GatewayError } from './errors.ts'
 
 /** The gateway's connection pools: opened when it starts, drained after the last request. */
 export class GatewayPools {
   readonly #pools = new Map<string, ConnectionPool>()
+  readonly #onTransition: (transition: PoolTransition) => void
+
+  constructor(onTransition: (transition: PoolTransition) => void) {
+    this.#onTransition = onTransition
+  }
 
   /** Throws `invalid_option` where another pool has the name. */
   add(pool: ConnectionPool): this {
     if (this.#pools.has(pool.name))
       throw new GatewayError('invalid_option', `Expected \`pools\` to have one \`${pool.name}\`, got two`)
     this.#pools.set(pool.name, pool)
+    pool.subscribe(this.#onTransition)
     return this
   }
 

@@ -2,6 +2,7 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CircuitBreaker } from '@gw/breaker'
+import { ConnectionPool } from '@gw/pool'
 import { afterEach, expect, test } from 'vitest'
 import { createGateway, type Gateway, type GatewayOptions } from '../src/index.ts'
 
@@ -177,6 +178,55 @@ test('O3: an open breaker parks a durable run until its next attempt, burns no a
   await gateway.start()
   const answer = await gateway.request('/pay', { method: 'POST' })
   expect([answer.status, await answer.json(), breaker.state]).toEqual([201, { charged: 1, attempt: 1 }, 'HALF_OPEN'])
+})
+
+test('C5, G4: a pool whose factory fails opens its breaker: acquires fail at once, runs park, and the trail has it all', async () => {
+  let down = true
+  let connects = 0
+  const pool = new ConnectionPool({
+    name: 'orders',
+    min: 0,
+    max: 2,
+    acquireTimeoutMs: 500,
+    backoffMs: 1,
+    sweepIntervalMs: 20,
+  })
+  const breaker = new CircuitBreaker({ name: 'orders', failureThreshold: 2, openMs: 400, halfOpenMaxCalls: 1 })
+  const database = pool.register<object>('database', {
+    create: async () => {
+      connects++
+      if (down) throw new Error('connect ECONNREFUSED')
+      return {}
+    },
+    breaker,
+  })
+  const gateway = await gatewayOf({ breakers: { orders: breaker }, pools: [pool] })
+  gateway.post('/pay', gateway.durable({ operation: 'pay' }), async (c) => {
+    const paid = await c.var.run.step('pay', () => database.use(() => 'paid'), { retry: { maxAttempts: 1 } })
+    return c.json({ paid }, 201)
+  })
+  await gateway.start()
+  while (breaker.state === 'CLOSED') await database.acquire().catch(() => {})
+  const before = connects
+  const began = performance.now()
+  await expect(database.acquire()).rejects.toMatchObject({ code: 'breaker_open', retryAfterMs: expect.any(Number) })
+  expect([performance.now() - began < 50, connects]).toEqual([true, before])
+  const answer = gateway.request('/pay', { method: 'POST' })
+  await expect.poll(async () => (await gateway.checkpoints.counts()).waiting).toBe(1)
+  down = false
+  expect([(await answer).status, breaker.state]).toEqual([201, 'CLOSED'])
+  await gateway.audit.settled()
+  const types = (await gateway.events.query({ subject: 'orders' })).events.map(({ type }) => type)
+  expect(types).toEqual(
+    expect.arrayContaining([
+      'breaker.opened',
+      'pool.failing',
+      'pool.breaker_open',
+      'breaker.half_opened',
+      'breaker.closed',
+      'pool.recovered',
+    ]),
+  )
 })
 
 test('3.4: what is not there is 404, a wrong method 405 with Allow, an unexpected error 500 without its text', async () => {

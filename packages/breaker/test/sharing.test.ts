@@ -264,8 +264,12 @@ test('B14: a place that its node does not use goes to the node that wants one; a
   const tries = async (breaker: CircuitBreaker, call: () => unknown): Promise<boolean> =>
     (await codeOf(breaker.run(call))) !== 'breaker_open'
   await until(() => a.ready, 'the wait is over')
-  expect(await tries(a, () => 'x'), 'the first caller only makes the node ask').toBe(false)
-  await until(() => made[0]!.sharing.health.breakers['x']!.state === 'half_open', 'a has the place')
+  const hasPlace = () => made[0]!.sharing.health.breakers['x']!.state === 'half_open'
+  // The store's wait may end a little after the node's own, so that one question is not always enough.
+  await until(async () => {
+    if (!hasPlace()) expect(await tries(a, () => 'x'), 'a caller only makes the node ask').toBe(false)
+    return hasPlace()
+  }, 'a has the place')
   await until(() => tries(b, () => Promise.reject(new Error('still down'))), 'b has got the place of a')
   await until(() => a.nextAttemptTime !== undefined && !a.ready, 'a waits again')
   expect([a.figures.trials, b.figures.trials, c.figures.trials]).toEqual([0, 1, 0])

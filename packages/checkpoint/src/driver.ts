@@ -36,8 +36,11 @@ export class Driver {
   drive(record: RunRecord, run: Run, enter: () => Promise<Answer>, operation: Operation): Promise<Settled> {
     const core = this.#core
     const full = core.room <= 1
+    // A lease that lapsed for a moment may bring a run back to the process in which its life before still goes on.
+    const before = core.live.get(record.id)?.run
+    before?.stop(new CheckpointError('lease_lost', `Run ${record.id} goes on under another fence`))
     const settled = this.#drive(record, run, enter, operation).finally(() => {
-      core.live.delete(record.id)
+      if (core.live.get(record.id)?.run === run) core.live.delete(record.id)
       core.wakeups.wake(record.id)
       if (full) this.#wakeAt(core.now())
     })

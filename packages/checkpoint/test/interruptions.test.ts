@@ -203,3 +203,31 @@ test('S3: a step whose fate was not known when its run was cancelled is taken ba
   expect(await outcome(id)).toContain('409')
   expect(undone).toEqual(['charge'])
 })
+
+test('R1, R4: a run that comes back to its process while its life before goes on there is not taken again and again', async () => {
+  const store = memoryCheckpointStore({ shared: true })
+  const entered = [gate(), gate()]
+  const go = [gate(), gate()]
+  let lives = 0
+  const { checkpoints, send, outcome } = processOn(store, async (run) => {
+    const life = lives++
+    entered[life]?.open()
+    await run.step('work', () => go[life]?.passed)
+    return run.fence
+  })
+  const id = await send()
+  await entered[0]!.passed
+  const elsewhere = store.unit()
+  const claim = { owner: 'other/1', operations: ['job'], orphans: [], alone: true, limit: 1, now: 0 }
+  elsewhere.add(store.claim(claim))
+  await elsewhere.commit()
+  // The other is dead at once: it never held a lease.
+  await checkpoints.sweep()
+  await entered[1]!.passed
+  go[0]!.open()
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  await checkpoints.sweep()
+  expect([lives, (await checkpoints.get(id))?.fence]).toEqual([2, 3])
+  go[1]!.open()
+  expect(await outcome(id)).toBe('201 {"result":3}')
+})

@@ -340,6 +340,30 @@ test('D2: runs of another version go on, park, or start anew, as the route says'
   }
 })
 
+test('D2: under `park` a run of another version waits for a person, with both versions named, and a decision lets it go on', async () => {
+  const store = memoryCheckpointStore()
+  const first = processOn(store, async (run) => {
+    await run.step('a', () => 1)
+    throw new ParkError('deploy', 0)
+  })
+  await first.checkpoints.start()
+  first.checkpoints.serve({ routes: [] })
+  const id = await first.send()
+  await expect.poll(async () => (await first.checkpoints.steps(id)).length).toBe(1)
+  await first.checkpoints.stop()
+  const next = (version: string) =>
+    processOn(store, async (run) => [await run.step('a', () => 'new')], {}, { version, onVersion: 'park' })
+  const second = next('2')
+  await second.checkpoints.start()
+  await expect.poll(async () => (await second.checkpoints.get(id))?.status).toBe('parked')
+  expect((await second.checkpoints.get(id))?.reason).toMatch(/version 1.*2/)
+  await second.checkpoints.stop()
+  const third = next('1')
+  await third.checkpoints.start()
+  await third.checkpoints.resume(id, { actor: 'ann' })
+  expect(await third.outcome(id)).toBe('201 {"result":[1]}')
+})
+
 test('G1: retention is by operation and counts from the end; a live run is never collected', async () => {
   let now = 1_000_000
   const process = processOn(

@@ -17,6 +17,7 @@ export type EventErrorCode =
   | 'consumer_lost'
   | 'archive_conflict'
   | 'archive_damaged'
+  | 'archive_unavailable'
   | 'subject_erased'
   | 'invalid_proof'
   | 'publish_failed'

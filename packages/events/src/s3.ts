@@ -1,9 +1,15 @@
 import type { ArchiveTarget } from './archive-target.ts'
+import { textOf } from './bytes.ts'
 import { EventError, refuseUnknown } from './errors.ts'
 
 /** What is needed of `AwsClient` of aws4fetch. */
 export interface S3Client {
   fetch(url: string, init?: RequestInit): Promise<Response>
+}
+
+interface Answer {
+  readonly status: number
+  readonly body: Uint8Array<ArrayBuffer>
 }
 
 /** A bucket, or a folder in one. */
@@ -26,8 +32,24 @@ export function s3Archive(options: S3ArchiveOptions): ArchiveTarget {
   const folder = folders.length === 0 ? '' : `${folders.join('/')}/`
   const urlOf = (name: string) =>
     `${place.origin}/${bucket}/${(folder + name).split('/').map(encodeURIComponent).join('/')}`
-  const failed = (what: string, { status }: Response) =>
-    new EventError('archive_damaged', `S3 answered ${status} to ${what}`)
+  const unavailable = (what: string, answer: string, cause?: unknown) =>
+    new EventError('archive_unavailable', `S3 answered ${answer} to ${what}`, cause === undefined ? {} : { cause })
+
+  async function send(what: string, at: string, init?: RequestInit): Promise<Answer> {
+    try {
+      const response = await client.fetch(at, init)
+      return { status: response.status, body: new Uint8Array(await response.arrayBuffer()) }
+    } catch (error) {
+      throw unavailable(what, 'nothing', error)
+    }
+  }
+
+  async function get(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const { status, body } = await send(`GET ${name}`, urlOf(name))
+    if (status === 200) return body
+    if (status === 404) return undefined
+    throw unavailable(`GET ${name}`, String(status))
+  }
 
   return {
     async put(name, bytes) {
@@ -39,34 +61,32 @@ export function s3Archive(options: S3ArchiveOptions): ArchiveTarget {
                 'x-amz-object-lock-mode': objectLock.mode,
                 'x-amz-object-lock-retain-until-date': new Date(now() + objectLock.retainMs).toISOString(),
               }
-        const response = await client.fetch(urlOf(name), {
-          method: 'PUT',
-          body: bytes,
-          headers: { 'if-none-match': '*', 'content-type': 'application/octet-stream', ...lock },
-        })
-        await response.arrayBuffer()
-        if (response.ok) return 'created'
-        if (response.status === 412) return 'exists'
-        // Another conditional write of this name is under way; who was first shows at the next try.
-        if (response.status !== 409 || attempt === 5) throw failed(`PUT ${name}`, response)
+        const headers = { 'if-none-match': '*', 'content-type': 'application/octet-stream', ...lock }
+        const answer = await send(`PUT ${name}`, urlOf(name), { method: 'PUT', body: bytes, headers }).catch(
+          (failure: EventError) => failure,
+        )
+        if (!(answer instanceof EventError)) {
+          if (answer.status === 200) return 'created'
+          if (answer.status === 412) return 'exists'
+          if (answer.status !== 409 && answer.status < 500) throw unavailable(`PUT ${name}`, String(answer.status))
+        }
+        // Whether it was written is not known, by this call or by another under way: what is there now tells.
+        const found = await get(name)
+        if (found !== undefined) return sameBytes(found, bytes) ? 'created' : 'exists'
+        if (answer instanceof EventError) throw answer
+        if (answer.status !== 409 || attempt === 5) throw unavailable(`PUT ${name}`, String(answer.status))
       }
     },
-    async get(name) {
-      const response = await client.fetch(urlOf(name))
-      const bytes = new Uint8Array(await response.arrayBuffer())
-      if (response.ok) return bytes
-      if (response.status === 404) return undefined
-      throw failed(`GET ${name}`, response)
-    },
+    get,
     async list(prefix) {
       const names: string[] = []
       let token: string | undefined
       do {
         const query = new URLSearchParams({ 'list-type': '2', prefix: folder + prefix })
         if (token !== undefined) query.set('continuation-token', token)
-        const response = await client.fetch(`${place.origin}/${bucket}?${query}`)
-        const text = await response.text()
-        if (!response.ok) throw failed(`LIST ${prefix}`, response)
+        const { status, body } = await send(`LIST ${prefix}`, `${place.origin}/${bucket}?${query}`)
+        if (status !== 200) throw unavailable(`LIST ${prefix}`, String(status))
+        const text = textOf(body)
         for (const [, key] of text.matchAll(/<Key>([^<]*)<\/Key>/g)) names.push(unescaped(key!).slice(folder.length))
         const next = /<NextContinuationToken>([^<]*)</.exec(text)?.[1]
         token = next === undefined ? undefined : unescaped(next)
@@ -78,4 +98,8 @@ export function s3Archive(options: S3ArchiveOptions): ArchiveTarget {
 
 function unescaped(text: string): string {
   return text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&quot;', '"').replaceAll('&amp;', '&')
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i])
 }

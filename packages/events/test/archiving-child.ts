@@ -3,14 +3,15 @@ import { retain, segmentArchive } from '../src/archive.ts'
 import { EventStore, project } from '../src/index.ts'
 import { folderArchive } from '../src/node/folder.ts'
 import { sqliteEventStore } from '../src/stores/sqlite.ts'
+import { s3Of } from './test-s3.ts'
 
 const [mode, directory, folder, killAt] = process.argv.slice(2) as [string, string, string, string]
 const kill = () => process.kill(process.pid, 'SIGKILL')
 const db = await openDatabase({ directory })
 
-if (mode === 'archive') {
+if (mode === 'archive' || mode === 'archive to S3') {
   const archive = segmentArchive({
-    target: folderArchive({ path: folder }),
+    target: mode === 'archive' ? folderArchive({ path: folder }) : s3Of(JSON.parse(folder)),
     maxSegmentBytes: 4_000,
     onStep: (step) => {
       if (step === killAt) kill()

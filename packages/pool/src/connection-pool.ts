@@ -3,7 +3,7 @@ import type { ConnectionFactory } from './factory.ts'
 import { type AcquireOptions, type DrainReport, FactoryPool } from './factory-pool.ts'
 import type { Lease } from './lease.ts'
 import { type PoolHealth, type PoolMetrics, poolHealth, readMetrics } from './metrics.ts'
-import { expected, type PoolOptions, type ResolvedOptions, resolveOptions } from './options.ts'
+import { expected, type PoolOptions, type PoolTransition, type ResolvedOptions, resolveOptions } from './options.ts'
 
 /** How `start` waits. */
 export interface StartOptions {
@@ -42,12 +42,15 @@ export class ConnectionPool {
   readonly name: string
   readonly #options: ResolvedOptions
   readonly #pools: Map<string, FactoryPool<never>> = new Map()
+  readonly #listeners = new Set<(event: PoolTransition) => void>()
   #started = false
   #drained: Promise<DrainReport> | undefined
 
   constructor(options: PoolOptions) {
-    this.#options = resolveOptions(options)
-    this.name = this.#options.name
+    const resolved = resolveOptions(options)
+    this.#listeners.add(resolved.onTransition)
+    this.#options = { ...resolved, onTransition: (event) => this.#tell(event) }
+    this.name = resolved.name
   }
 
   /** Names a factory. Answers its connections with their type; `acquire(name)` finds the same ones. */
@@ -130,6 +133,14 @@ export class ConnectionPool {
     for (const pool of factory === undefined ? this.#pools.values() : [this.#named(factory)]) pool.refresh()
   }
 
+  /** Tells `listener` what happens to the pool as a whole, until the returned function is called. What it throws is dropped. */
+  subscribe(listener: (event: PoolTransition) => void): () => void {
+    this.#listeners.add(listener)
+    return () => {
+      this.#listeners.delete(listener)
+    }
+  }
+
   /** Every figure, read in one instant. */
   metrics(): PoolMetrics {
     return readMetrics(this.#pools.values())
@@ -138,6 +149,16 @@ export class ConnectionPool {
   /** The figures in the shape of `GET /health/connection-pool`. */
   health(): PoolHealth {
     return poolHealth(this.metrics())
+  }
+
+  #tell(event: PoolTransition): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(event)
+      } catch {
+        // A listener's failure changes nothing.
+      }
+    }
   }
 
   #named<Connection extends object>(name: string): FactoryPool<Connection> {
@@ -151,12 +172,19 @@ export class ConnectionPool {
   }
 }
 
-async function use<Connection extends object, Result>(
+function use<Connection extends object, Result>(
   pool: FactoryPool<Connection>,
   run: (connection: Connection) => Promise<Result> | Result,
   options: AcquireOptions | undefined,
 ): Promise<Result> {
-  const lease = await pool.acquire(options)
+  const lease = options?.signal?.aborted === true ? undefined : pool.tryAcquire()
+  return lease === undefined ? pool.acquire(options).then((later) => during(later, run)) : during(lease, run)
+}
+
+async function during<Connection extends object, Result>(
+  lease: Lease<Connection>,
+  run: (connection: Connection) => Promise<Result> | Result,
+): Promise<Result> {
   try {
     return await run(lease.connection)
   } finally {

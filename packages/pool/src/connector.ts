@@ -14,6 +14,11 @@ export interface ConnectorEvents {
   lost(connection: object, cause: unknown): void
 }
 
+interface Test {
+  readonly deadlineMs: number
+  readonly done: (passed: boolean) => void
+}
+
 /** The shortest pause after a half-open breaker is full. */
 const refusedPauseMs = 50
 
@@ -39,6 +44,8 @@ export class Connector<Connection extends object> {
   #limit: number
   #timer: unknown
   #stopped = false
+  readonly #tests: Set<Test> = new Set()
+  #testTimer: unknown
   readonly #aborts: Set<AbortController> = new Set()
   readonly #live: WeakSet<Connection> = new WeakSet()
 
@@ -110,16 +117,25 @@ export class Connector<Connection extends object> {
     this.#events.ready()
   }
 
-  /** Whether the connection passes its test. Never rejects. */
-  async validate(connection: Connection): Promise<boolean> {
+  /** Tests the connection and tells whether it has passed: in the same turn where `validate` knows at once, else within its timeout. */
+  validate(connection: Connection, done: (passed: boolean) => void): void {
+    let answer: Promise<boolean> | boolean | undefined
     try {
-      const passed = await this.#within(this.#options.validateTimeoutMs, async () =>
-        this.#factory.validate?.(connection),
-      )
-      return passed !== false
+      answer = this.#factory.validate?.(connection)
     } catch {
-      return false
+      answer = false
     }
+    if (typeof answer !== 'object' || answer === null) {
+      done(answer !== false)
+      return
+    }
+    const test: Test = { deadlineMs: this.#options.clock.now() + this.#options.validateTimeoutMs, done }
+    this.#tests.add(test)
+    if (this.#testTimer === undefined) this.#armTests(this.#options.validateTimeoutMs)
+    answer.then(
+      (passed) => this.#endTest(test, passed !== false),
+      () => this.#endTest(test, false),
+    )
   }
 
   get validates(): boolean {
@@ -131,6 +147,9 @@ export class Connector<Connection extends object> {
     this.#stopped = true
     this.#options.clock.clearTimeout(this.#timer)
     this.#timer = undefined
+    this.#options.clock.clearTimeout(this.#testTimer)
+    this.#testTimer = undefined
+    for (const test of this.#tests) this.#endTest(test, false)
   }
 
   /** Tells the connects under way that nobody waits for them. */
@@ -140,6 +159,27 @@ export class Connector<Connection extends object> {
 
   get #blocked(): boolean {
     return this.#blockedByBreaker && this.#factory.breaker?.state !== 'CLOSED'
+  }
+
+  #endTest(test: Test, passed: boolean): void {
+    if (this.#tests.delete(test)) test.done(passed)
+  }
+
+  /** One timer for all tests: they have the same timeout, so the first to begin is the first to end. */
+  #armTests(delayMs: number): void {
+    const { clock } = this.#options
+    this.#testTimer = clock.setTimeout(() => {
+      this.#testTimer = undefined
+      const now = clock.now()
+      for (const test of this.#tests) {
+        if (test.deadlineMs > now) {
+          if (this.#testTimer === undefined) this.#armTests(Math.max(1, Math.ceil(test.deadlineMs - now)))
+          return
+        }
+        this.#endTest(test, false)
+      }
+    }, delayMs)
+    unref(this.#testTimer)
   }
 
   #create(): Promise<Connection> {

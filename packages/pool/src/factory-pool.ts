@@ -62,6 +62,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   #failedChecks = 0
   #trouble: 'failing' | 'breaker_open' | undefined
   #deadlineTimer: unknown
+  #holds = false
   #armedForMs = Number.POSITIVE_INFINITY
   #drained: Promise<DrainReport> | undefined
   #onQuiet: (() => void) | undefined
@@ -261,6 +262,13 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     if (this.#state === 'closed') this.#checkEmpty()
   }
 
+  /** Lets the process end once nobody waits: at the next sweep, since telling a timer costs more than most waits. */
+  rest(): void {
+    if (!this.#holds || this.#queue.size > 0) return
+    this.#holds = false
+    unref(this.#deadlineTimer)
+  }
+
   fillMin(): void {
     if (!this.#started || this.#state !== 'open') return
     while (this.#entries.size + this.#coming < this.#keeper.floor && this.#admits) this.#engine.connect()
@@ -312,14 +320,18 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   }
 
   /** Tests an idle connection in its place. */
-  async check(entry: Entry<Connection>): Promise<void> {
-    if (!this.#connector.validates || !this.#engine.takeThis(entry)) return
+  check(entry: Entry<Connection>): Promise<void> {
+    if (!this.#connector.validates || !this.#engine.takeThis(entry)) return Promise.resolve()
     entry.keepsPlace = true
-    const passed = await this.#passes(entry)
-    if (passed && entry.generation === this.#generation && this.#state === 'open' && !entry.lost)
-      this.#engine.release(entry)
-    else this.retire(entry)
-    this.fill()
+    return new Promise((resolve) => {
+      this.#passes(entry, (passed) => {
+        const kept = passed && entry.generation === this.#generation && this.#state === 'open' && !entry.lost
+        if (kept) this.#engine.release(entry)
+        else this.retire(entry)
+        this.fill()
+        resolve()
+      })
+    })
   }
 
   /** Takes back what nobody can give back any more. */
@@ -409,7 +421,6 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
 
   #leave(request: Request<Connection>): void {
     if (request.onAbort !== undefined) request.signal?.removeEventListener('abort', request.onAbort)
-    if (this.#queue.size === 0) unref(this.#deadlineTimer)
   }
 
   #expire(request: Request<Connection>): void {
@@ -422,10 +433,12 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   #arm(deadlineMs: number, now: number): void {
     const { clock } = this.#options
     if (deadlineMs >= this.#armedForMs) {
-      if (this.#queue.size === 1) ref(this.#deadlineTimer)
+      if (!this.#holds) ref(this.#deadlineTimer)
+      this.#holds = true
       return
     }
     clock.clearTimeout(this.#deadlineTimer)
+    this.#holds = true
     this.#armedForMs = deadlineMs
     this.#deadlineTimer = clock.setTimeout(() => this.#expireAll(), Math.max(1, Math.ceil(deadlineMs - now)))
   }
@@ -456,12 +469,13 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
       return
     }
     this.#queue.beginTest()
-    this.#passes(entry).then((passed) => {
+    this.#passes(entry, (passed) => {
       this.#queue.endTest()
-      if (!passed || this.#unfitToLend(entry, this.#options.clock.now())) {
+      const endedMs = this.#options.clock.now()
+      if (!passed || this.#unfitToLend(entry, endedMs)) {
         this.retire(entry)
         this.fill()
-      } else if (this.#queue.size > 0) this.#deliver(entry, this.#options.clock.now())
+      } else if (this.#queue.size > 0) this.#deliver(entry, endedMs)
       else if (this.#state === 'open') this.#engine.release(entry)
       else this.retire(entry)
     })
@@ -474,18 +488,19 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     request.resolve(this.#lend(entry, now, request.takenAt))
   }
 
-  async #passes(entry: Entry<Connection>): Promise<boolean> {
-    const passed = await this.#connector.validate(entry.connection)
-    if (passed) {
-      this.#failedChecks = 0
-      entry.checkedAtMs = this.#options.clock.now()
-    } else {
-      this.counters.validationFailures++
-      if (++this.#failedChecks >= this.#options.maxFailuresBeforeRefresh) {
-        this.refresh(new Error(`${this.#failedChecks} tests in a row failed`))
+  #passes(entry: Entry<Connection>, done: (passed: boolean) => void): void {
+    this.#connector.validate(entry.connection, (passed) => {
+      if (passed) {
+        this.#failedChecks = 0
+        entry.checkedAtMs = this.#options.clock.now()
+      } else {
+        this.counters.validationFailures++
+        if (++this.#failedChecks >= this.#options.maxFailuresBeforeRefresh) {
+          this.refresh(new Error(`${this.#failedChecks} tests in a row failed`))
+        }
       }
-    }
-    return passed
+      done(passed)
+    })
   }
 
   async #create(): Promise<Entry<Connection>> {

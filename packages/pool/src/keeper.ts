@@ -95,6 +95,7 @@ export class Keeper<Connection extends object> {
     this.#retireIdle(now)
     this.#watchLoans(now)
     this.#pool.fill()
+    this.#pool.rest()
     void this.#check(now)
   }
 

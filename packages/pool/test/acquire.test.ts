@@ -1,6 +1,5 @@
 import { ConnectionPool, PoolError } from '@gw/pool'
 import { describe, expect, test } from 'vitest'
-import { settle } from './fake-clock.ts'
 import { deferred, failure, settled } from './fake-server.ts'
 import { make } from './making.ts'
 
@@ -180,16 +179,17 @@ describe('C2: acquire', () => {
     expect(await failure(database.acquire())).toMatchObject({ code: 'pool_exhausted' })
   })
 
-  test('C2: the timer holds the process only while somebody waits', async () => {
+  test('C2: the timer holds the process only while somebody waits, and until the next sweep', async () => {
     const { database, clock } = make({ max: 1 })
     const held = () => [...clock.timers].filter((timer) => timer.held).length
     const lease = await database.acquire()
-    await settle()
+    await clock.advance(500)
     expect(held()).toBe(0)
     const waiting = database.acquire()
     expect(held()).toBe(1)
     lease.release()
     const second = await waiting
+    await clock.advance(500)
     expect(held()).toBe(0)
     const again = database.acquire()
     expect(held()).toBe(1)

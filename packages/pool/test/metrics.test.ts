@@ -137,3 +137,18 @@ test('C12: hooks that throw change nothing', async () => {
   lease.release()
   await pool.drain()
 })
+
+test('C12: listeners hear of what happens until they leave, and what one throws is kept from the others', async () => {
+  const { pool, transitions } = make({ min: 1 })
+  const heard: string[] = []
+  pool.subscribe(() => {
+    throw new Error('a listener')
+  })
+  const leave = pool.subscribe(({ type }) => heard.push(type))
+  await pool.start()
+  pool.refresh()
+  leave()
+  await pool.drain()
+  expect(heard).toEqual(['started', 'refreshed'])
+  expect(transitions.at(-1)?.type).toBe('drained')
+})

@@ -18,6 +18,9 @@ export interface PendingUnit {
   failed(error: SqliteError): void
 }
 
+/** How many units make a message at once, without waiting for the turn to end. */
+const unitsPerMessage = 32
+
 /** How writes wait for the writer thread. */
 export interface GroupCommitOptions extends WriterData {
   readonly maxPending: number
@@ -30,8 +33,9 @@ interface Request {
 }
 
 /**
- * Hands units over to the writer thread, one message a turn of the event loop; whatever waits there when a commit ends shares
- * the next one: one transaction, one sync. The first failure of the storage is final.
+ * Hands units over to the writer thread, one message a turn of the event loop, and while one message is under way and another
+ * waits, all that gathers behind them in the next; whatever waits there when a commit ends shares the next one: one
+ * transaction, one sync. The first failure of the storage is final.
  */
 export class GroupCommit {
   readonly #worker: Worker
@@ -45,6 +49,8 @@ export class GroupCommit {
   #queue: PendingUnit[] = []
   #overflow: PendingUnit[] = []
   #scheduled = false
+  /** The sizes of the messages that are not answered yet. */
+  #messages: number[] = []
   #drained: (() => void)[] = []
   #nextId = 0
   #failure: SqliteError | undefined
@@ -108,7 +114,7 @@ export class GroupCommit {
       return
     }
     this.#queue.push(unit)
-    if (this.#queue.length >= 16) this.#flush()
+    if (this.#queue.length >= unitsPerMessage) this.#flush()
     else this.#schedule()
   }
 
@@ -153,6 +159,7 @@ export class GroupCommit {
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
+      if (this.#messages.length > 1) return
       this.#flush()
     })
   }
@@ -162,6 +169,7 @@ export class GroupCommit {
     if (units.length === 0 || this.#failure !== undefined) return
     this.#queue = []
     for (const unit of units) this.#sent.push(unit)
+    this.#messages.push(units.length)
     this.#post({ type: 'batch', sync: units.some(({ sync }) => sync), units: units.map(({ message }) => message) })
   }
 
@@ -188,6 +196,7 @@ export class GroupCommit {
 
   #answer(answers: readonly Answer[]): void {
     const units = this.#sent.splice(0, answers.length)
+    for (let left = answers.length; left > 0; ) left -= this.#messages.shift()!
     this.commits++
     if (this.#overflow.length > 0) {
       this.#queue.push(...this.#overflow.splice(0, this.#maxPending - this.#sent.length - this.#queue.length))
@@ -198,6 +207,7 @@ export class GroupCommit {
       if (isFailed(answer)) units[i]!.failed(errorOf(answer))
       else units[i]!.committed(answer)
     }
+    if (this.#queue.length > 0) this.#flush()
     if (this.pending === 0) for (const resolve of this.#drained.splice(0)) resolve()
   }
 

@@ -59,6 +59,18 @@ describe('group commit', () => {
     expect(keys(db)).toEqual(['a', 'b'])
   })
 
+  test('what procedures remember is forgotten with what a refusal takes back', async () => {
+    const db = await database()
+    const count = { procedure: `${module}#count`, args: undefined }
+    const refused = db.unit()
+    refused.add(count)
+    refused.add(refuse('no'))
+    const settled = await Promise.allSettled([db.write(count), refused.commit(), db.write(count)])
+    expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+    expect(await db.write(count)).toBe(3)
+    expect(keys(db)).toEqual(['1', '2', '3'])
+  })
+
   test("a constraint failure is its own unit's", async () => {
     const db = await database()
     await db.write(put('a'))

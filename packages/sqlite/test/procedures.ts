@@ -4,6 +4,14 @@ export const procedures = {
   put(connection: Connection, { key, value }: { key: string; value: string | Uint8Array }): number {
     return connection.run('INSERT INTO item VALUES (?, ?)', key, value)
   },
+  /** Puts the next number, which it remembers in place of reading it. */
+  count({ known, ...connection }: Connection): number {
+    const last = known.get('count') ?? connection.get<{ n: number }>('SELECT count(*) AS n FROM item')!.n
+    const next = (last as number) + 1
+    connection.run('INSERT INTO item VALUES (?, ?)', String(next), 'counted')
+    known.set('count', next)
+    return next
+  },
   refuse(connection: Connection, reason: unknown): never {
     return connection.refuse(reason)
   },

@@ -1,8 +1,9 @@
+import { CircuitBreaker } from '@gw/breaker'
 import { ConnectionPool } from '@gw/pool'
 import type { Gateway } from '../gateway.ts'
 import { type DailyOrders, dailyOrdersFactory } from './daily-orders.ts'
 
-/** `GET /api/analytics`: the guide's query over the last thirty days of orders, on a connection of a pool. */
+/** `GET /api/analytics`: the guide's query over the last thirty days of orders, on a connection of a pool whose connects a breaker guards. */
 export function analyticsRoutes(gateway: Gateway): void {
   const pool = new ConnectionPool({
     name: 'main_connection_pool',
@@ -14,7 +15,9 @@ export function analyticsRoutes(gateway: Gateway): void {
     healthCheckIntervalMs: 60_000,
     maxFailuresBeforeRefresh: 3,
   })
-  const database = pool.register('database', dailyOrdersFactory(gateway.engine))
+  const breaker = new CircuitBreaker({ name: pool.name, failureThreshold: 3, openMs: 10_000, halfOpenMaxCalls: 1 })
+  gateway.breakers.add(pool.name, breaker)
+  const database = pool.register('database', { ...dailyOrdersFactory(gateway.engine), breaker })
   gateway.pools.add(pool)
 
   gateway.get('/api/analytics', async (c) => {

@@ -162,7 +162,16 @@ type KeepArgs = readonly [
   steps: readonly (string | Uint8Array)[],
   statements: readonly Statement[],
 ]
-type FinishArgs = readonly [held: Held, ending: Omit<Ending, 'outcome'>, outcome: Payload]
+type FinishArgs = readonly [
+  id: string,
+  fence: number,
+  status: Ending['status'],
+  reason: string | undefined,
+  settled: boolean,
+  expiresAt: number,
+  updatedAt: number,
+  ...outcome: Payload,
+]
 
 function flat(steps: readonly StepRecord[]): (string | Uint8Array)[] {
   const values: (string | Uint8Array)[] = []
@@ -208,10 +217,11 @@ export const procedures: Procedures = {
     return write(connection, run, suspended(run, held, suspension)).status
   },
 
-  finish(connection: Connection, [held, ending, outcome]: FinishArgs): void {
-    const run = read(connection, held.id)
-    write(connection, run, ended(run, held, ending))
-    putPayload(connection, payloadRow(held.id, outcomeSeq, 'outcome', outcome))
+  finish(connection: Connection, args: FinishArgs): void {
+    const [id, fence, status, reason, settled, expiresAt, updatedAt, head, body] = args
+    const run = read(connection, id)
+    write(connection, run, ended(run, { id, fence }, { status, reason, settled, expiresAt, updatedAt }))
+    putPayload(connection, payloadRow(id, outcomeSeq, 'outcome', [head, body]))
   },
 
   beat(connection: Connection, { owner, leaseMs }: { owner: string; leaseMs: number }): Pulse {
@@ -377,10 +387,11 @@ export function sqliteCheckpointStore({ db }: SqliteCheckpointStoreOptions): Che
     }),
     patch: (held, patch) => named('patch', { held, patch }),
     suspend: (held, suspension) => named('suspend', { held, suspension }),
-    finish: (held, { outcome, ...ending }) => ({
-      procedure: finish,
-      args: [held, ending, outcomePayload(outcome)] satisfies FinishArgs,
-    }),
+    finish({ id, fence }, { outcome, status, reason, settled, expiresAt, updatedAt }) {
+      const [head, body] = outcomePayload(outcome)
+      const args: FinishArgs = [id, fence, status, reason, settled, expiresAt, updatedAt, head, body]
+      return { procedure: finish, args }
+    },
     beat: (owner, leaseMs) => named('beat', { owner, leaseMs }),
     leave: (owner) => named('leave', { owner }),
     claim: (claim) => named('claim', { claim }),

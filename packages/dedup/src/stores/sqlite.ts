@@ -118,32 +118,58 @@ function headersOf(text: string | null): StoredResponse['headers'] | undefined {
   }
 }
 
+/** The arguments of the writes that every request makes; names once a write would cost more than the values. */
+type ClaimArgs = readonly [
+  key: string,
+  token: string,
+  fingerprint: string,
+  principalHash: string,
+  leaseMs: number,
+  windowMs: number,
+  link: string | undefined,
+  replaces: string | undefined,
+  opening: number,
+  now: number,
+  monotonic: number,
+  fence: number,
+]
+type CompleteArgs = readonly [
+  key: string,
+  token: string,
+  status: number,
+  headers: string,
+  body: Uint8Array | null,
+  windowMs: number | null,
+  now: number,
+]
+
+function claimOf([key, token, fingerprint, principalHash, leaseMs, windowMs, link, replaces]: ClaimArgs): NewClaim {
+  return { key, token, fingerprint, principalHash, leaseMs, windowMs, link, replaces }
+}
+
 /** The writes of this store; run by the writer thread. */
 export const procedures: Procedures = {
-  claim(connection: Connection, args: { claim: NewClaim; clocks: Clocks; fence: number }): number {
-    const answer = take(connection, args.claim, args.clocks, args.fence)
+  claim(connection: Connection, args: ClaimArgs): number {
+    const answer = take(connection, claimOf(args), { opening: args[8], now: args[9], monotonic: args[10] }, args[11])
     return answer.kind === 'claimed' ? answer.fence : connection.refuse('held')
   },
   tryClaim: (connection: Connection, args: { claim: NewClaim; clocks: Clocks; fence: number }): ClaimAnswer =>
     take(connection, args.claim, args.clocks, args.fence),
-  complete(
-    connection: Connection,
-    args: { link: KeyLink; response: StoredResponse; windowMs: number | undefined; now: number },
-  ): 'ok' | 'stale' {
-    const { link, response, windowMs, now } = args
+  complete(connection: Connection, args: CompleteArgs): 'ok' | 'stale' {
+    const [key, token, status, headers, body, windowMs, now] = args
     const changed = connection.run(
       'UPDATE gw_key SET completed = 1, status = ?, headers = ?, body = ?, expires_at = ? + coalesce(?, window_ms) WHERE key = ? AND token = ? AND completed = 0',
-      response.status,
-      JSON.stringify(response.headers),
-      response.body ?? null,
+      status,
+      headers,
+      body,
       now,
-      windowMs ?? null,
-      link.key,
-      link.token,
+      windowMs,
+      key,
+      token,
     )
     if (changed === 1) return 'ok'
-    const row = connection.get<Row>('SELECT token FROM gw_key WHERE key = ?', link.key)
-    return row?.token === link.token ? 'ok' : 'stale'
+    const row = connection.get<Row>('SELECT token FROM gw_key WHERE key = ?', key)
+    return row?.token === token ? 'ok' : 'stale'
   },
   extend(
     connection: Connection,
@@ -218,6 +244,9 @@ interface Opening {
 /** One number for each opening of a database, which only one process has at a time. */
 const openings = new WeakMap<Database, Opening>()
 
+const claim = `${import.meta.url}#claim`
+const complete = `${import.meta.url}#complete`
+
 /**
  * Keeps keys in the embedded database; one process at a time. Leases run on the monotonic clock and end with the process; a
  * record that is there is read without a commit.
@@ -264,8 +293,16 @@ export function sqliteDedupStore({
     },
     get: async (key) => read(key, clocks()),
     unit: () => db.unit(),
-    claim: (claim) => named('claim', { claim, clocks: clocks(), fence: nextFence() }),
-    complete: (link, response, windowMs) => named('complete', { link, response, windowMs, now: now() }),
+    claim({ key, token, fingerprint, principalHash, leaseMs, windowMs, link, replaces }) {
+      const at = [opening, now(), monotonic(), nextFence()] as const
+      const args: ClaimArgs = [key, token, fingerprint, principalHash, leaseMs, windowMs, link, replaces, ...at]
+      return { procedure: claim, args }
+    },
+    complete({ key, token }, { status, headers, body }, windowMs) {
+      const kept = [status, JSON.stringify(headers), body ?? null] as const
+      const args: CompleteArgs = [key, token, ...kept, windowMs ?? null, now()]
+      return { procedure: complete, args }
+    },
     extend: (link, leaseMs) => named('extend', { link, leaseMs, clocks: clocks() }),
     attach: (link, run) => named('attach', { link, run }),
     release: (link) => named('release', { link }),
