@@ -100,14 +100,27 @@ try {
     }
     writeFileSync(join(project, 'use.js'), use)
     writeFileSync(join(project, 'use.ts'), use)
-    const flags = ['--strict', '--noEmit', '--module', 'nodenext', '--target', 'es2022', '--lib', 'es2023,dom,dom.iterable,dom.asynciterable,esnext.disposable', '--types', needsNodeTypes.has(name) ? 'node' : '']
+    const flags = [
+      '--strict',
+      '--noEmit',
+      '--module',
+      'nodenext',
+      '--target',
+      'es2022',
+      '--lib',
+      'es2023,dom,dom.iterable,dom.asynciterable,esnext.disposable',
+      '--types',
+      needsNodeTypes.has(name) ? 'node' : '',
+    ]
     const typed = await exec(join(root, 'node_modules/.bin/tsc'), ['--ignoreConfig', ...flags, 'use.ts'], {
       cwd: project,
     }).then(
       () => 'ok',
       ({ stdout }: { stdout: string }) => {
         // drizzle's declarations do not compile without every driver that it knows.
-        const ours = stdout.split('\n').filter((line) => /^\S/.test(line) && !line.startsWith('node_modules/drizzle-orm/'))
+        const ours = stdout
+          .split('\n')
+          .filter((line) => /^\S/.test(line) && !line.startsWith('node_modules/drizzle-orm/'))
         if (ours.length === 0) return 'ok'
         problems.push(`${name}: tsc says\n${ours.join('\n').slice(0, 2_000)}`)
         return 'FAILED'
@@ -129,7 +142,9 @@ try {
     const size = await coreBytes(folder)
     const over = cores.has(name) && size > budgetBytes
     if (over) problems.push(`${name}: the core is ${size} bytes gzipped; the budget is ${budgetBytes}`)
-    console.log(`${name.padEnd(16)} ${String(size).padStart(6)} bytes gzipped${over ? ' (over budget)' : ''}; strict TypeScript ${typed}; ${results.join(', ')}`)
+    console.log(
+      `${name.padEnd(16)} ${String(size).padStart(6)} bytes gzipped${over ? ' (over budget)' : ''}; strict TypeScript ${typed}; ${results.join(', ')}`,
+    )
   }
 } finally {
   for (const { close } of columns) await close?.()

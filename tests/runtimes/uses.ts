@@ -1,4 +1,5 @@
-const expected = (condition: string) => `if (!(${condition})) throw new Error('Expected ' + ${JSON.stringify(condition)})\nconsole.log('used')\n`
+const expected = (condition: string) =>
+  `if (!(${condition})) throw new Error('Expected ' + ${JSON.stringify(condition)})\nconsole.log('used')\n`
 
 /** What is run with each package where nothing but it and its peers is installed; it is JavaScript and TypeScript alike. */
 export const uses: Readonly<Record<string, string>> = {
