@@ -2,6 +2,8 @@
 import { pnpm } from './pnpm.mjs'
 
 const nightly = process.argv[2] === 'nightly'
+// Sixty seconds of storm for the pool, 100,000 finished runs.
+if (nightly) process.env.GW_TEST_LONG = '1'
 
 pnpm('exec', 'turbo', 'run', 'test', '--concurrency=1', '--output-logs=full')
 pnpm('run', 'sim', '--seeds', nightly ? '1000000' : '5000')
