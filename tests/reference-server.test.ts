@@ -140,7 +140,10 @@ test('the four audit events of a sensitive operation are in the trail, without i
   expect(trail.total_count).toBe(6)
   expect(JSON.stringify(trail)).not.toContain('hunter2')
   expect((await server.admin('/admin/audit-trail?limit=9999')).status).toBe(400)
-  expect(await (await server.admin('/admin/events/verify')).json()).toMatchObject({ ok: true, events: 6 })
+  // The server's own events, such as a pool's on a busy machine, are in the chain too.
+  const verified = (await (await server.admin('/admin/events/verify')).json()) as { ok: boolean; events: number }
+  expect(verified.ok).toBe(true)
+  expect(verified.events).toBeGreaterThanOrEqual(6)
 })
 
 test('a failing service opens its breaker: cached answers, 503 without one, health and audit trail; an operator resets it', async () => {
