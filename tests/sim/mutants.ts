@@ -208,11 +208,6 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
-    name: 'R1',
-    bug: 'the end of a life of a run makes its process forget the next one',
-    patches: [{ file: `${runs}driver.js`, from: 'if (core.live.get(record.id)?.run === run)', to: 'if (true)' }],
-  },
-  {
     name: 'R4',
     bug: "an interrupted run is answered with its handler's error",
     patches: [
