@@ -128,6 +128,8 @@ interface View {
   readonly ok: boolean
   readonly replica: boolean
   readonly attached: boolean
+  // Whether each of its replicas has acknowledged an offset: a master sends no stream before that, however up the link is.
+  readonly streams: boolean
   readonly members: number
 }
 
@@ -140,7 +142,8 @@ async function serves(nodes: readonly Redis[], count: number | undefined): Promi
     views.length > 0 &&
     (count === undefined || views.length === count) &&
     views.every(
-      (each) => each.ok && (each.attached || !each.replica) && (count === undefined || each.members === count),
+      (each) =>
+        each.ok && each.streams && (each.attached || !each.replica) && (count === undefined || each.members === count),
     )
   )
 }
@@ -155,6 +158,9 @@ async function view(node: Redis): Promise<View> {
     ok: cluster['cluster_state'] === 'ok' && cluster['cluster_slots_ok'] === String(slotCount),
     replica: replication['role'] === 'slave',
     attached: replication['master_link_status'] === 'up',
+    streams: Object.entries(replication).every(
+      ([name, text]) => !/^slave\d+$/.test(name) || /,offset=[1-9]/.test(text),
+    ),
     members: members(slots),
   }
 }
