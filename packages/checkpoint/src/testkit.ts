@@ -1,6 +1,7 @@
 import type { Hono } from 'hono'
 import { CheckpointManager, type CheckpointManagerOptions, type CheckpointStore, type Unit } from './index.ts'
 import { memoryCheckpointStore } from './stores/memory.ts'
+import { runtimeTimers, type Timers } from './timers.ts'
 
 /** How a process dies at a write: before it is made, after it, or after it without having heard of it. */
 export type Death = 'before' | 'after' | 'reply lost'
@@ -70,8 +71,10 @@ async function crashAt({ app, request, manager = {}, timeoutMs = 10_000 }: Crash
     died = resolve
   })
   let alive = true
+  const timers = mortalTimers(manager.timers ?? runtimeTimers)
   const die = () => {
     alive = false
+    timers.end()
     died()
     return new Promise<never>(() => {})
   }
@@ -84,7 +87,7 @@ async function crashAt({ app, request, manager = {}, timeoutMs = 10_000 }: Crash
     const level = await commit()
     return death === 'after' ? dieAfter(level, die) : die()
   })
-  const first = lifeOn(dying, manager, effects, () => alive)
+  const first = lifeOn(dying, { ...manager, timers }, effects, () => alive)
   await first.checkpoints.start()
   armed = true
   const served = app(first)
@@ -118,6 +121,33 @@ async function crashAt({ app, request, manager = {}, timeoutMs = 10_000 }: Crash
 function dieAfter<Level>(level: Level, die: () => Promise<never>): Level {
   void die()
   return level
+}
+
+/** Timers that end with their process: what a dead life still waited for does not keep the living one running. */
+function mortalTimers(timers: Timers): Timers & { end(): void } {
+  const armed = new Set<unknown>()
+  let alive = true
+  return {
+    setTimeout(work, afterMs) {
+      if (!alive) return undefined
+      const timer = timers.setTimeout(() => {
+        armed.delete(timer)
+        work()
+      }, afterMs)
+      armed.add(timer)
+      return timer
+    },
+    clearTimeout(timer) {
+      armed.delete(timer)
+      timers.clearTimeout(timer)
+    },
+    monotonic: () => timers.monotonic(),
+    end() {
+      alive = false
+      for (const timer of armed) timers.clearTimeout(timer)
+      armed.clear()
+    },
+  }
 }
 
 function dyingStore(

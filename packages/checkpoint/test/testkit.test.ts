@@ -2,6 +2,7 @@ import { Hono } from 'hono'
 import { expect, test } from 'vitest'
 import { durable } from '../src/index.ts'
 import { crashEverywhere, type Life } from '../src/testkit.ts'
+import { runtimeTimers, type Timers } from '../src/timers.ts'
 
 const request = (app: Hono) => app.request('/orders', { method: 'POST', body: '{}' })
 
@@ -32,6 +33,28 @@ test('C1, P1: killed at every durable write, an accepted request is finished, an
     expect(counts.reduce((sum, n) => sum + n, 0)).toBeLessThanOrEqual(4)
     if (trial.death !== 'before') expect(counts).toEqual([1, 1, 1])
   }
+})
+
+test('C1: when the trials are over, no timer of a killed life is left to keep the process running', async () => {
+  const armed = new Map<unknown, number>()
+  const timers: Timers = {
+    ...runtimeTimers,
+    setTimeout(work, afterMs) {
+      const timer = runtimeTimers.setTimeout(() => {
+        armed.delete(timer)
+        work()
+      }, afterMs)
+      armed.set(timer, afterMs)
+      return timer
+    },
+    clearTimeout(timer) {
+      armed.delete(timer)
+      runtimeTimers.clearTimeout(timer)
+    },
+  }
+  await crashEverywhere({ app: (life) => orders(life, true), request, manager: { timers } })
+  // One slice of a poll may still run out.
+  expect([...armed.values()].filter((afterMs) => afterMs > 1_250)).toEqual([])
 })
 
 test('C1: the kit finds a handler that repeats what it should have kept', async () => {
