@@ -184,12 +184,14 @@ export function refusalBody({ status, code, title }: Refusal): string {
 /** Answers a refusal and, where it says so, closes the connection once the answer is out. */
 export function refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
   const { status, headers, close } = refusal
+  const body = refusalBody(refusal)
   response.writeHead(status, {
     'content-type': 'application/problem+json',
+    'content-length': Buffer.byteLength(body),
     'cache-control': 'no-store',
     ...headers,
     ...(close ? { connection: 'close' } : {}),
   })
-  response.end(refusalBody(refusal))
+  response.end(body)
   if (close) response.once('finish', () => request.socket.destroySoon())
 }

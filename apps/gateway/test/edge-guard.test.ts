@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { createGateway, type RunningGateway } from '../src/index.ts'
+import { exchange as exchangeWith } from './exchange.ts'
 
 let running: RunningGateway
 let port: number
@@ -37,35 +38,7 @@ beforeAll(async () => {
 
 afterAll(() => running.stop())
 
-interface Exchange {
-  readonly text: string
-  readonly statuses: readonly number[]
-  readonly closed: boolean
-}
-
-/** Sends bytes and reads until the server closes, or has been silent for `quietMs` after an answer. */
-function exchange(bytes: string | Buffer, quietMs = 150): Promise<Exchange> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1')
-    let text = ''
-    let timer: NodeJS.Timeout | undefined
-    const done = (closed: boolean) => {
-      clearTimeout(timer)
-      socket.destroy()
-      const statuses = [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status))
-      resolve({ text, statuses, closed })
-    }
-    socket.on('connect', () => socket.write(bytes))
-    socket.on('data', (chunk) => {
-      text += chunk.toString('latin1')
-      clearTimeout(timer)
-      timer = setTimeout(() => done(false), quietMs)
-    })
-    socket.on('error', (error: NodeJS.ErrnoException) => (error.code === 'ECONNRESET' ? done(true) : reject(error)))
-    socket.on('close', () => done(true))
-  })
-}
-
+const exchange = (bytes: string | Buffer, quietMs?: number) => exchangeWith(port, bytes, quietMs)
 const behind = 'GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n'
 const get = (target: string, head = 'Host: a\r\n') => `GET ${target} HTTP/1.1\r\n${head}\r\n`
 const post = (head: string, body = '', version = '1.1') => `POST /echo HTTP/${version}\r\nHost: a\r\n${head}\r\n${body}`
@@ -80,8 +53,14 @@ const refused: Refused[] = [
     400,
   ],
   ['F1: two Content-Lengths', post('Content-Length: 4\r\nContent-Length: 5\r\n', 'abcde'), 400],
+  [
+    'F1: Transfer-Encoding and Content-Length',
+    post('Transfer-Encoding: chunked\r\nContent-Length: 4\r\n', `0\r\n\r\n${behind}`),
+    400,
+  ],
+  ['F1: the same Content-Length twice', post('Content-Length: 5\r\nContent-Length: 5\r\n', 'abcde'), 400],
   ['F1: a list of Content-Lengths', post('Content-Length: 5, 5\r\n', 'abcde'), 400],
-  ...['+5', '-1', '0x5', '', '99999999999999999999'].map(
+  ...['+5', '-1', '0x5', '', '5 5', '5;', '\x0b5', '99999999999999999999'].map(
     (length) =>
       [
         `F1: Content-Length ${length || 'empty'}`,
@@ -90,7 +69,7 @@ const refused: Refused[] = [
         413,
       ] satisfies Refused,
   ),
-  ...['xchunked', 'identity', 'chunked, identity', '\x0bchunked'].map(
+  ...['', 'xchunked', 'identity', 'chunked, identity', 'chunked, chunked', ',chunked', '"chunked"', '\x0bchunked'].map(
     (coding) =>
       [
         `F2: Transfer-Encoding ${JSON.stringify(coding)}`,
@@ -105,6 +84,12 @@ const refused: Refused[] = [
     400,
   ],
   ['F2: a space before the colon', post('Transfer-Encoding : chunked\r\n', `0\r\n\r\n${behind}`), 400],
+  [
+    'F3: gzip and chunked in two fields',
+    post('Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n', `0\r\n\r\n${behind}`),
+    400,
+    501,
+  ],
   ['F3: gzip, chunked', post('Transfer-Encoding: gzip, chunked\r\n', `0\r\n\r\n${behind}`), 501],
   [
     'F4: Transfer-Encoding in HTTP/1.0',
@@ -112,12 +97,21 @@ const refused: Refused[] = [
     400,
   ],
   ['F5: two Hosts', get('/echo', 'Host: a\r\nHost: b\r\n') + behind, 400],
+  ['F5: the same Host twice', get('/echo', 'Host: a\r\nHost: a\r\n') + behind, 400],
+  ['F5: an empty Host', get('/echo', 'Host:\r\n') + behind, 400],
+  ['F5: a Host with a path', get('/echo', 'Host: a/b\r\n') + behind, 400],
+  ['F5: a Host with a list', get('/echo', 'Host: a, b\r\n') + behind, 400],
   ['F5: no Host', get('/echo', '') + behind, 400],
   ['F5: a Host that is none', get('/echo', 'Host: a b\r\n') + behind, 400],
   ['F5: user information in Host', get('/echo', 'Host: user@a\r\n') + behind, 400],
   ['F6: HTTP/2.0', `GET /echo HTTP/2.0\r\nHost: a\r\n\r\n${behind}`, 505, 400],
+  ['F6: HTTP/1.2', `GET /echo HTTP/1.2\r\nHost: a\r\n\r\n${behind}`, 505, 400],
+  ['F6: HTTP/0.9', `GET /echo HTTP/0.9\r\nHost: a\r\n\r\n${behind}`, 505, 400],
+  ['F6: no version', `GET /echo\r\nHost: a\r\n\r\n${behind}`, 505, 400],
   ['F6: HTTP/3.0', `GET /echo HTTP/3.0\r\nHost: a\r\n\r\n${behind}`, 505, 400],
   ['F7: a target of another authority', get('http://other/echo') + behind, 400],
+  ['F7: another authority with user information', get('http://u@a/echo', 'Host: u@a\r\n') + behind, 400],
+  ['F7: another scheme', get('file:///echo') + behind, 400],
   ...[
     '/health#a',
     '/%zz',
@@ -130,11 +124,26 @@ const refused: Refused[] = [
     '/p/%2E/echo',
     '/a%2fb',
     '/a%5cb',
+    '/a%5Cb',
+    '/a%2Fb',
+    '/.%2e/echo',
+    '/a/%2E%2E',
+    '/a/.',
+    '/a//',
+    '/a?b=%00',
+    '/a?b=%',
+    '/a\tb',
+    '/a\x7fb',
+    '*',
     '/..',
     'echo',
   ].map((target) => [`F8: ${target}`, get(target) + behind, 400] satisfies Refused),
   ['F8: raw UTF-8', Buffer.from(get('/ä') + behind, 'utf8'), 400],
   ['F9: bare LF', 'GET /echo HTTP/1.1\nHost: a\n\nGET /smuggled HTTP/1.1\nHost: a\n\n', 400],
+  ['F9: bare CR in a value', get('/echo', 'Host: a\r\nX: a\rb\r\n') + behind, 400],
+  ['F9: bare CR at the end of a line', get('/echo', 'Host: a\rX: a\r\n') + behind, 400],
+  ['F9: NUL in a name', get('/echo', 'Host: a\r\nX\0: a\r\n') + behind, 400],
+  ['F9: a line that begins with a space', get('/echo', ' Host: a\r\nHost: a\r\n') + behind, 400],
   ['F9: NUL in a value', get('/echo', 'Host: a\r\nX: a\0b\r\n') + behind, 400],
   ['F9: obs-fold', get('/echo', 'Host: a\r\nX: a\r\n b\r\n') + behind, 400],
   ['F9: no colon', get('/echo', 'Host: a\r\nX\r\n') + behind, 400],
@@ -149,6 +158,11 @@ const refused: Refused[] = [
   ['F10: a negative chunk size', post('Transfer-Encoding: chunked\r\n', '-1\r\na\r\n0\r\n\r\n'), 400],
   ['F10: a chunk size 0x3', post('Transfer-Encoding: chunked\r\n', '0x3\r\nabc\r\n0\r\n\r\n'), 400],
   ['F10: a chunk that ends in LF', post('Transfer-Encoding: chunked\r\n', '3\nabc\n0\n\n'), 400],
+  ['F10: an empty chunk size', post('Transfer-Encoding: chunked\r\n', '\r\nabc\r\n0\r\n\r\n'), 400],
+  ['F10: a space in front of a chunk size', post('Transfer-Encoding: chunked\r\n', ' 3\r\nabc\r\n0\r\n\r\n'), 400],
+  ['F10: LF in an extension', post('Transfer-Encoding: chunked\r\n', `3;a\nb\r\nabc\r\n0\r\n\r\n${behind}`), 400],
+  ['F10: a chunk longer than it said', post('Transfer-Encoding: chunked\r\n', `3\r\nabcd\r\n0\r\n\r\n${behind}`), 400],
+  ['F10: a chunk that ends in bare CR', post('Transfer-Encoding: chunked\r\n', `3\r\nabc\r0\r\n\r\n${behind}`), 400],
   [
     'F10: chunk extensions without end',
     post('Transfer-Encoding: chunked\r\n', `3;${'x'.repeat(20_000)}\r\nabc\r\n0\r\n\r\n`),
@@ -167,6 +181,10 @@ const refused: Refused[] = [
     'Authorization: Bearer a',
     'Content-Type: text/plain',
     'X-Request-ID: r',
+    'Host: a',
+    'User-Agent: x',
+    'Expect: 100-continue',
+    'Max-Forwards: 1',
     'Content-Length: 0',
   ].map(
     (field) =>

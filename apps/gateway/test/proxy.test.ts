@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { brotliCompressSync } from 'node:zlib'
 import { afterEach, expect, test } from 'vitest'
 import { createGateway, type Gateway, type GatewayOptions, type ProxyRouteOptions } from '../src/index.ts'
-import { isInside, namesPrivateAddress } from '../src/proxy/address-guard.ts'
+import { ForbiddenAddressError, guardedLookup, isInside, namesPrivateAddress } from '../src/proxy/address-guard.ts'
+import { exchange } from './exchange.ts'
 
 const closers: (() => unknown)[] = []
 
@@ -50,11 +51,13 @@ async function gatewayTo(
   {
     route = {},
     timeoutMs,
+    connectTimeoutMs,
     breaker,
     ...options
   }: GatewayOptions & {
     route?: Partial<ProxyRouteOptions>
     timeoutMs?: number
+    connectTimeoutMs?: number
     breaker?: { failureThreshold: number; openMs: number }
   } = {},
 ): Promise<{ url: string; port: number; gateway: Gateway }> {
@@ -67,6 +70,7 @@ async function gatewayTo(
   gateway.upstream('service', {
     url,
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
     ...(breaker === undefined ? {} : { breaker }),
   })
   gateway.proxy('/p/*', { upstream: 'service', ...route })
@@ -75,25 +79,7 @@ async function gatewayTo(
   return { url: running.url, port: Number(new URL(running.url).port), gateway }
 }
 
-/** Sends raw bytes and resolves to all that came back until the server was silent or closed. */
-function raw(port: number, bytes: string): Promise<{ text: string; closed: boolean }> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => socket.write(bytes))
-    let text = ''
-    let timer: NodeJS.Timeout | undefined
-    const done = (closed: boolean) => {
-      socket.destroy()
-      resolve({ text, closed })
-    }
-    socket.on('data', (chunk) => {
-      text += chunk.toString('latin1')
-      clearTimeout(timer)
-      timer = setTimeout(done, 300, false)
-    })
-    socket.on('error', () => done(true))
-    socket.on('close', () => done(true))
-  })
-}
+const raw = (port: number, bytes: string) => exchange(port, bytes, 300)
 
 test('X1, X2, X3: what concerns one connection stays here, Via is added, and a client may not say whom it comes from', async () => {
   let seen: readonly string[] = []
@@ -105,6 +91,10 @@ test('X1, X2, X3: what concerns one connection stays here, Via is added, and a c
         ['Connection', 'x-private, keep-alive'],
         ['X-Private', 'secret'],
         ['Keep-Alive', 'timeout=5'],
+        ['Proxy-Authenticate', 'Basic'],
+        ['Proxy-Connection', 'keep-alive'],
+        ['Trailer', 'X-Sum'],
+        ['Upgrade', 'h2c'],
         ['Set-Cookie', 'a=1'],
         ['Set-Cookie', 'b=2'],
         ['X-Public', 'yes'],
@@ -115,7 +105,7 @@ test('X1, X2, X3: what concerns one connection stays here, Via is added, and a c
   const gateway = await gatewayTo(`http://127.0.0.1:${port}/base`)
   const { text } = await raw(
     gateway.port,
-    'GET /p/a%20b?x=1&y=%2F HTTP/1.1\r\nHost: client.example\r\nConnection: x-drop, close\r\nX-Drop: 1\r\nKeep-Alive: 1\r\nProxy-Connection: x\r\nTE: trailers\r\nUpgrade: h2c\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Keep: 1\r\n\r\n',
+    'GET /p/a%20b?x=1&y=%2F HTTP/1.1\r\nHost: client.example\r\nConnection: x-drop, close\r\nX-Drop: 1\r\nKeep-Alive: 1\r\nProxy-Connection: x\r\nProxy-Authorization: Basic x\r\nTE: gzip, trailers\r\nTrailer: X-Sum\r\nUpgrade: h2c\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Keep: 1\r\n\r\n',
   )
   const fields = Object.fromEntries(seen.flatMap((name, i) => (i % 2 === 0 ? [[name.toLowerCase(), seen[i + 1]]] : [])))
   expect(fields).toMatchObject({
@@ -128,16 +118,30 @@ test('X1, X2, X3: what concerns one connection stays here, Via is added, and a c
     'x-forwarded-proto': 'http',
     forwarded: 'for=127.0.0.1;host=client.example;proto=http',
   })
-  for (const name of ['x-drop', 'proxy-connection', 'upgrade', 'x-real-ip']) expect(fields).not.toHaveProperty(name)
+  for (const name of ['x-drop', 'proxy-connection', 'proxy-authorization', 'trailer', 'upgrade', 'x-real-ip'])
+    expect(fields).not.toHaveProperty(name)
   expect(text).toMatch(/x-public: yes/i)
   expect(text.match(/set-cookie: [ab]=/gi)).toHaveLength(2)
   expect(text).toMatch(/via: 1\.1 gw/i)
-  expect(text).not.toMatch(/x-private|keep-alive: timeout=5\r\nset/i)
+  expect(text).not.toMatch(/x-private|keep-alive: timeout=5\r\nset|proxy-|trailer|upgrade/i)
 })
 
 test('X1: Connection may not take protected fields away', async () => {
   const gateway = await gatewayTo(`http://127.0.0.1:${await upstreamOf((_, response) => response.end())}`)
-  for (const name of ['Authorization', 'Idempotency-Key', 'X-Forwarded-For', 'Host']) {
+  for (const name of [
+    'Host',
+    'Content-Length',
+    'Authorization',
+    'Cookie',
+    'Idempotency-Key',
+    'Forwarded',
+    'X-Forwarded-For',
+    'X-Forwarded-Proto',
+    'Via',
+    'traceparent',
+    'X-Request-ID',
+    'close, x-a, AUTHORIZATION',
+  ]) {
     const { text } = await raw(gateway.port, `GET /p/ HTTP/1.1\r\nHost: a\r\nConnection: ${name}\r\n\r\n`)
     expect(text).toContain('400 Bad Request')
     expect(text).toContain('connection_field_protected')
@@ -165,8 +169,16 @@ test('X3: a trusted proxy is believed, and its word is added to', async () => {
     response.end()
   })
   const gateway = await gatewayTo(`http://127.0.0.1:${port}`, { trustedProxies: ['127.0.0.0/8'] })
-  await fetch(`${gateway.url}/p/`, { headers: { 'x-forwarded-for': '9.9.9.9', forwarded: 'for=9.9.9.9' } })
+  await fetch(`${gateway.url}/p/`, {
+    headers: {
+      'x-forwarded-for': '9.9.9.9',
+      'x-forwarded-proto': 'https',
+      'x-forwarded-host': 'shop.example',
+      forwarded: 'for=9.9.9.9',
+    },
+  })
   expect(seen['x-forwarded-for']).toBe('9.9.9.9, 127.0.0.1')
+  expect([seen['x-forwarded-proto'], seen['x-forwarded-host']]).toEqual(['https', 'shop.example'])
   expect(seen['forwarded']).toMatch(/^for=9\.9\.9\.9, for=127\.0\.0\.1;/)
 })
 
@@ -213,6 +225,13 @@ test('X5: an address inside is only for upstreams that spell it out plainly or a
     expect(isInside(outside), outside).toBe(false)
 })
 
+test('X5: a name is judged by the addresses that it has at the moment of connecting', async () => {
+  const lookup = (all: boolean) =>
+    new Promise((resolve) => guardedLookup('localhost', { all }, (error, address) => resolve(error ?? address)))
+  expect(await lookup(true)).toBeInstanceOf(ForbiddenAddressError)
+  expect(await lookup(false)).toBeInstanceOf(ForbiddenAddressError)
+})
+
 test('X6: an encoded body passes through undecoded', async () => {
   const bomb = brotliCompressSync(Buffer.alloc(50_000_000))
   const port = await upstreamOf((_, response) => {
@@ -253,6 +272,36 @@ test.each(broken)('X7: %s is told from other failures', async (_name, bytes, the
   const gateway = await gatewayTo(`http://127.0.0.1:${await rawUpstream(bytes, then)}`, { timeoutMs: 400 })
   const response = await fetch(`${gateway.url}/p/`, { method: 'POST', body: 'x' })
   expect([response.status, (await response.json()).code]).toEqual([status, code])
+})
+
+test('X7: a name that does not resolve and a failed TLS handshake are 502, a handshake without an end 504', async () => {
+  const plain = await upstreamOf((_, response) => response.end())
+  const silent = await listening(
+    createTcpServer((socket) => {
+      socket.on('error', () => {})
+      closers.push(() => socket.destroy())
+    }),
+  )
+  const answers: unknown[] = []
+  for (const url of ['http://nobody.invalid', `https://127.0.0.1:${plain}`, `https://127.0.0.1:${silent}`]) {
+    const gateway = await gatewayTo(url, { connectTimeoutMs: 300 })
+    const response = await fetch(`${gateway.url}/p/`, { method: 'POST' })
+    const { code } = (await response.json()) as { code: string }
+    answers.push([response.status, code, response.headers.get('retry-after')])
+  }
+  expect(answers).toEqual([
+    [502, 'upstream_unreachable', '1'],
+    [502, 'upstream_unreachable', '1'],
+    [504, 'upstream_timeout', '1'],
+  ])
+})
+
+test('X7: a body that breaks off in a chunk ends in a cut connection, not in a clean end', async () => {
+  const gateway = await gatewayTo(
+    `http://127.0.0.1:${await rawUpstream('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n5\r\nab')}`,
+  )
+  const { text, closed } = await raw(gateway.port, 'GET /p/ HTTP/1.1\r\nHost: a\r\n\r\n')
+  expect([closed, text.includes('abcde'), text.endsWith('0\r\n\r\n')]).toEqual([true, true, false])
 })
 
 test('X7: nobody there is 502; a body that is shorter than it said ends in a cut connection', async () => {
@@ -362,4 +411,41 @@ test('G5: a durable proxied route sends one key however often, and keeps the ans
     '{"charged":true}',
   ])
   expect(keys).toEqual(['order-1', 'order-1'])
+})
+
+test('X10: a replay is not a cache: no cookie, a new date and request id, never stored where the caller was authorised', async () => {
+  let asked = 0
+  const port = await upstreamOf((_, response) => {
+    asked++
+    response
+      .writeHead(200, {
+        'cache-control': 'public, max-age=600',
+        'set-cookie': 'session=1',
+        date: 'Thu, 01 Jan 1970 00:00:00 GMT',
+        'x-request-id': 'upstream',
+        connection: 'x-hop',
+        'x-hop': '1',
+        'x-kept': 'yes',
+      })
+      .end('paid')
+  })
+  for (const durable of [true, false]) {
+    asked = 0
+    const gateway = await gatewayTo(`http://127.0.0.1:${port}`, {
+      route: { methods: ['POST'], durable, idempotency: 'required' },
+    })
+    const request =
+      'POST /p/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\nIdempotency-Key: k\r\nCache-Control: no-cache\r\nContent-Length: 0\r\n\r\n'
+    const first = await raw(gateway.port, request)
+    const again = await raw(gateway.port, request)
+    const idOf = (text: string) => /x-request-id: (\S+)/i.exec(text)?.[1]
+    expect([first.statuses, again.statuses, asked]).toEqual([[200], [200], 1])
+    expect(again.text).toMatch(/idempotent-replayed: true/i)
+    expect(again.text).toMatch(/cache-control: no-store/i)
+    expect(again.text).toMatch(/x-kept: yes/i)
+    expect(again.text).not.toMatch(/set-cookie|x-hop|1970|max-age/i)
+    expect(again.text.match(/x-request-id:/gi)).toHaveLength(1)
+    expect([idOf(again.text) === idOf(first.text), idOf(again.text)]).not.toContain('upstream')
+    expect(idOf(again.text)).not.toBe(idOf(first.text))
+  }
 })

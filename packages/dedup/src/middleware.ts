@@ -12,7 +12,7 @@ import { type DedupOptions, type Route, routeOf, type UnknownPolicy } from './op
 import { isUnaccepted } from './policy.ts'
 import { preferredWaitMs } from './prefer.ts'
 import { type DedupProblemCode, type DedupProblemResponse, type ProblemOptions, problem } from './problem.ts'
-import { replayResponse } from './replay.ts'
+import { type ReplayRequest, replayResponse } from './replay.ts'
 import { replaySpilled } from './spilled-replay.ts'
 import type { KeyRecord } from './store.ts'
 
@@ -73,7 +73,7 @@ async function keyed(c: Context, next: Next, route: Route, key: string | undefin
     const cached = route.deduplicator.cached(identity)
     if (cached?.kind === 'mismatch') return reused(c)
     if (cached?.kind === 'completed') {
-      const answer = replayResponse(cached.record, c.req.header('accept-encoding'))
+      const answer = replayResponse(cached.record, replayRequestOf(c))
       if (answer !== undefined) {
         route.deduplicator.tell('replayed', identity.key)
         return answer
@@ -215,9 +215,16 @@ async function lapsed(
   return policy === 'execute' ? undefined : policy
 }
 
+function replayRequestOf(c: Context): ReplayRequest {
+  return {
+    acceptEncoding: c.req.header('accept-encoding'),
+    authorised: c.req.header('authorization') !== undefined,
+  }
+}
+
 async function replayed(c: Context, route: Route, record: CompletedRecord): Promise<Response> {
-  const accepted = c.req.header('accept-encoding')
-  const answer = replayResponse(record, accepted) ?? (await replaySpilled(record, accepted, route.spill))
+  const request = replayRequestOf(c)
+  const answer = replayResponse(record, request) ?? (await replaySpilled(record, request, route.spill))
   if (answer === undefined) {
     const location = record.response.headers.find(([name]) => name.toLowerCase() === 'location')?.[1]
     return refuse(c, 'idempotency_response_unavailable', 'The request was answered, and its answer was not kept', {

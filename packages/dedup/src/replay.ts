@@ -75,10 +75,14 @@ export const exposedFields = 'Idempotency-Status, Idempotent-Replayed, Retry-Aft
 
 /** An answer as it is given again, made once: the server writes a plain record of fields, and a text, in the fewest steps. */
 interface Prepared {
-  readonly headers: Record<string, string> | [string, string][]
+  readonly headers: Fields
+  /** For a caller that was authorised: what it gets is not for caches on the way. */
+  readonly privateHeaders: Fields
   readonly body: string | Uint8Array<ArrayBuffer>
   readonly encoding: string | undefined
 }
+
+type Fields = Record<string, string> | [string, string][]
 
 const prepared = new WeakMap<StoredResponse, Prepared>()
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -94,12 +98,20 @@ function prepare(response: StoredResponse): Prepared {
   list.push(['access-control-expose-headers', exposedFields])
   const names = new Set(list.map(([name]) => name))
   const made: Prepared = {
-    headers: names.size === list.length ? Object.fromEntries(list) : list,
+    headers: fieldsOf(list),
+    privateHeaders: isNoStore(response)
+      ? fieldsOf(list)
+      : fieldsOf([...list.filter(([name]) => name !== 'cache-control'), ['cache-control', 'no-store']]),
     body: bodyOf(response.body ?? new Uint8Array(), names.has('content-type')),
     encoding: list.find(([name]) => name === 'content-encoding')?.[1],
   }
   prepared.set(response, made)
   return made
+}
+
+function fieldsOf(list: [string, string][]): Fields {
+  const record = Object.fromEntries(list)
+  return Object.keys(record).length === list.length ? record : list
 }
 
 /** Text where the bytes are just that. Without a type of its own a text would be given one. */
@@ -114,13 +126,21 @@ function bodyOf(bytes: Uint8Array, typed: boolean): Prepared['body'] {
   return bytes as Uint8Array<ArrayBuffer>
 }
 
+/** What of a request decides on the form of its replay. */
+export interface ReplayRequest {
+  readonly acceptEncoding: string | undefined
+  /** It had an `Authorization` field: its replay is `Cache-Control: no-store`. */
+  readonly authorised: boolean
+}
+
 /** The stored answer again, marked as such; `undefined` where its body was not retained, or is in a coding the client refuses. */
 export function replayResponse(
   { response }: CompletedRecord,
-  acceptEncoding: string | undefined,
+  { acceptEncoding, authorised }: ReplayRequest,
 ): Response | undefined {
   const { status } = response
-  const { headers, body, encoding } = prepare(response)
+  const { body, encoding, ...made } = prepare(response)
+  const headers = authorised ? made.privateHeaders : made.headers
   if (nullBodyStatuses.has(status)) return new Response(null, { status, headers })
   if (response.body === undefined) return undefined
   if (encoding === undefined || encoding === 'identity' || accepts(acceptEncoding, encoding))

@@ -1,17 +1,17 @@
 import type { CompletedRecord } from './answer-cache.ts'
-import { replayResponse } from './replay.ts'
+import { type ReplayRequest, replayResponse } from './replay.ts'
 import { type SpillStore, spillField } from './spill.ts'
 
 /** The stored answer with its body from where it was spilled; `undefined` when it is not there. */
 export async function replaySpilled(
   record: CompletedRecord,
-  acceptEncoding: string | undefined,
+  request: ReplayRequest,
   spill: SpillStore | undefined,
 ): Promise<Response | undefined> {
   const name = record.response.headers.find(([field]) => field === spillField)?.[1]
   if (name === undefined || spill === undefined) return undefined
   const body = await spill.read(name)
   if (body === undefined) return undefined
-  const head = replayResponse({ ...record, response: { ...record.response, body: new Uint8Array() } }, acceptEncoding)
+  const head = replayResponse({ ...record, response: { ...record.response, body: new Uint8Array() } }, request)
   return head && new Response(body, { status: head.status, headers: head.headers })
 }

@@ -284,6 +284,22 @@ test('G1: erase removes one principal answers everywhere they are kept, and leav
   expect((await underWay).status).toBe(201)
 })
 
+test('R2: a replay to an authorised request is not for caches, to another it says what the answer said', async () => {
+  const respond = () => new Response('mine', { headers: { 'cache-control': 'public, max-age=60' } })
+  const { app } = counting({}, respond)
+  const authorization = 'Bearer x'
+  const answers = [
+    await send(app, 'k', { headers: { authorization } }),
+    await send(app, 'k', { headers: { authorization } }),
+    await send(app, 'k'),
+  ]
+  expect(answers.map(({ headers }) => [headers.get('idempotent-replayed'), headers.get('cache-control')])).toEqual([
+    [null, 'public, max-age=60'],
+    ['true', 'no-store'],
+    ['true', 'public, max-age=60'],
+  ])
+})
+
 test('G2: an answer that said no-store is kept sealed, or without its body, and replayed with no-store', async () => {
   const respond = () => new Response('secret', { headers: { 'cache-control': 'private, no-store' } })
   const sealed = counting({}, respond)

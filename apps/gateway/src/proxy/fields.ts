@@ -58,6 +58,8 @@ export function requestFields(raw: RawFields, client: ClientSide, viaName: strin
   const via: string[] = []
   const forwardedFor: string[] = []
   const forwarded: string[] = []
+  let outerHost: string | undefined
+  let outerProtocol: string | undefined
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!.toLowerCase()
     const value = raw[i + 1]!
@@ -68,7 +70,9 @@ export function requestFields(raw: RawFields, client: ClientSide, viaName: strin
     else if (!client.trusted) continue
     else if (name === 'x-forwarded-for') forwardedFor.push(value)
     else if (name === 'forwarded') forwarded.push(value)
-    else if (name !== 'x-forwarded-proto' && name !== 'x-forwarded-host') fields.push(raw[i]!, value)
+    else if (name === 'x-forwarded-proto') outerProtocol = /^https?$/i.exec(value.trim())?.[0].toLowerCase()
+    else if (name === 'x-forwarded-host') outerHost = value
+    else fields.push(raw[i]!, value)
   }
   if (via.some((value) => tokensOf(value).some((hop) => hop.split(/\s+/)[1] === viaName.toLowerCase()))) {
     return { status: 508, code: 'loop_detected', title: 'This request has been here before' }
@@ -81,9 +85,9 @@ export function requestFields(raw: RawFields, client: ClientSide, viaName: strin
     'x-forwarded-for',
     [...forwardedFor, client.address].join(', '),
     'x-forwarded-proto',
-    client.protocol,
+    outerProtocol ?? client.protocol,
     'x-forwarded-host',
-    host,
+    outerHost ?? host,
     'forwarded',
     [...forwarded, `for=${node};host=${quotedHost};proto=${client.protocol}`].join(', '),
     'x-request-id',

@@ -22,6 +22,8 @@ export interface ProxyParts {
   readonly trustedProxies: BlockList
   readonly viaName: string
   readonly requestIdOf: (c: Context) => string
+  /** The answer is read by a middleware around, so that it may not go straight to the client's connection. */
+  readonly captured: boolean
 }
 
 /** An upstream's whole answer, as a durable route keeps it. */
@@ -94,7 +96,7 @@ export async function forwardKept(
 
 async function attempt(
   c: Context,
-  { upstream, viaName, requestIdOf }: ProxyParts,
+  { upstream, viaName, requestIdOf, captured }: ProxyParts,
   outgoing: Outgoing,
   node: NodeSide | undefined,
   permit: UpstreamPermit | undefined,
@@ -105,7 +107,7 @@ async function attempt(
   const begun = new Promise<{ readonly status: number; readonly response: Response | undefined }>((resolve) => {
     head = resolve
   })
-  const direct = node !== undefined
+  const direct = node !== undefined && !captured
   const sink: AnswerSink = direct
     ? outgoingSink(node.outgoing, {
         viaName,
@@ -141,18 +143,18 @@ async function attempt(
   if (direct) {
     const error = await done
     node.outgoing.off('close', onClose)
-    await (error === undefined || error.code === 'upstream_aborted'
-      ? settle(permit, first.status)
-      : permit?.fail(error))
+    await settle(permit, first.status, error)
     c.set('sentStatus', first.status)
     return RESPONSE_ALREADY_SENT
   }
-  void done.then((error) => (error === undefined ? settle(permit, first.status) : permit?.fail(error)))
+  void done.then((error) => settle(permit, first.status, error))
   return first.response!
 }
 
-async function settle(permit: UpstreamPermit | undefined, status: number): Promise<void> {
-  if (status >= 500 || status === 429) await permit?.fail()
+/** A client that went away says nothing about the upstream. */
+async function settle(permit: UpstreamPermit | undefined, status: number, error?: UpstreamError): Promise<void> {
+  if (error !== undefined && error.code !== 'upstream_aborted') await permit?.fail(error)
+  else if (status >= 500 || status === 429) await permit?.fail()
   else await permit?.succeed()
 }
 

@@ -90,6 +90,7 @@ export function proxyHandlers(
 ): readonly MiddlewareHandler[] {
   const { upstream: name, durable = false, idempotency } = options
   gateway.admitBodies(options.maxBodyBytes)
+  const keyed = idempotency !== undefined && idempotency !== 'off'
   const parts: ProxyParts = {
     upstream: upstreams.get(name),
     get breaker() {
@@ -98,6 +99,7 @@ export function proxyHandlers(
     trustedProxies: upstreams.trusted,
     viaName: upstreams.viaName,
     requestIdOf: (c) => c.get('requestId') as string,
+    captured: keyed,
   }
   if (durable) {
     return [
@@ -111,10 +113,8 @@ export function proxyHandlers(
     ]
   }
   const straight = ((c: Context) => forward(c, parts)) as MiddlewareHandler
-  return idempotency === undefined || idempotency === 'off'
-    ? [straight]
-    : [gateway.deduplicated({ missing: idempotency }), straight]
-}
+  return keyed ? [gateway.deduplicated({ missing: idempotency }), straight] : [straight]
+
 
 const retriedStatuses: ReadonlySet<number> = new Set([502, 503, 504])
 const keptBytes = 1_048_576
