@@ -114,7 +114,7 @@ export function proxyHandlers(
   }
   const straight = ((c: Context) => forward(c, parts)) as MiddlewareHandler
   return keyed ? [gateway.deduplicated({ missing: idempotency }), straight] : [straight]
-
+}
 
 const retriedStatuses: ReadonlySet<number> = new Set([502, 503, 504])
 const keptBytes = 1_048_576
