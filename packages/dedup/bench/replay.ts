@@ -1,4 +1,4 @@
-/** `node bench/replay.ts [--rounds n] [--seconds n] [--side name] [--json]`: what a repeat of an answered key costs, all sides in one run, alternating. */
+/** `node bench/replay.ts [--rounds n] [--seconds n] [--side name] [--profile folder] [--json]`: what a repeat of an answered key costs, all sides in one run, alternating. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpus } from 'node:os'
@@ -12,6 +12,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '3' },
     json: { type: 'boolean', default: false },
     side: { type: 'string', multiple: true },
+    profile: { type: 'string' },
   },
 })
 
@@ -19,6 +20,9 @@ const all: Readonly<Record<string, string>> = {
   plain: 'plain Hono',
   'hand-default': 'hand-written GET, node-redis 6 as it comes',
   hand: 'hand-written GET, node-redis 6 without its timeout a command',
+  'peer-memory': '@node-idempotency/core in Hono, memory',
+  'peer-redis': '@node-idempotency/core in Hono, Redis',
+  memory: 'dedup(), memory',
   sqlite: 'dedup(), memory in front of SQLite',
   redis: 'dedup(), memory in front of Redis',
   postgres: 'dedup(), memory in front of PostgreSQL',
@@ -27,8 +31,8 @@ const all: Readonly<Record<string, string>> = {
   'postgres+nocache': 'dedup(), PostgreSQL each time',
 }
 
-/** The ratios need the first and the hand-written one. */
-const chosen = values.side && ['plain', 'hand', ...values.side]
+/** The ratios need the first, the hand-written one, and the nearest middleware on the same kind of store. */
+const chosen = values.side && ['plain', 'hand', 'peer-memory', 'peer-redis', ...values.side]
 const sides = Object.fromEntries(Object.entries(all).filter(([side]) => chosen?.includes(side) ?? true))
 
 interface Round {
@@ -63,7 +67,10 @@ async function next(lines: AsyncGenerator<string, void>): Promise<string> {
 
 async function measure(side: string, redisUrl: string, postgresUrl: string): Promise<Round> {
   const stdio = ['ignore', 'pipe', 'inherit'] as const
-  const server = spawn(process.execPath, [pathOf('side.ts'), side, redisUrl, postgresUrl], { stdio: [...stdio] })
+  const profile = values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}/${side}`]
+  const server = spawn(process.execPath, [...profile, pathOf('side.ts'), side, redisUrl, postgresUrl], {
+    stdio: [...stdio],
+  })
   const said = linesOf(server)
   const port = await next(said)
   const load = spawn(process.execPath, [pathOf('load.ts'), port, '64', values.seconds, '100'], { stdio: [...stdio] })
@@ -96,12 +103,15 @@ const median = (side: string, field: keyof Round) => {
     .sort((a, b) => a - b)
   return sorted[Math.floor(sorted.length / 2)]!
 }
+/** Its memory where ours is asked too, its Redis where ours goes over a network. */
+const peerOf = (side: string) => (/redis|postgres/.test(side) ? 'peer-redis' : 'peer-memory')
 const rows = Object.entries(sides).map(([side, name]) => ({
   name,
   value: Math.round(median(side, 'perSecond')),
   unit: 'requests/s',
   ratio: Number((median(side, 'perSecond') / median('plain', 'perSecond')).toFixed(2)),
   ratioToGet: Number((median(side, 'perSecond') / median('hand', 'perSecond')).toFixed(2)),
+  ratioToPeer: Number((median(side, 'perSecond') / median(peerOf(side), 'perSecond')).toFixed(2)),
   cpuMicros: Number(median(side, 'cpuMicros').toFixed(1)),
   cpuRatio: Number((median('plain', 'cpuMicros') / median(side, 'cpuMicros')).toFixed(2)),
   cpuRatioToGet: Number((median('hand', 'cpuMicros') / median(side, 'cpuMicros')).toFixed(2)),
@@ -116,12 +126,13 @@ else {
   )
   console.table(
     Object.fromEntries(
-      rows.map(({ name, value, ratio, ratioToGet, cpuMicros, cpuRatio, cpuRatioToGet, p50, p99 }) => [
+      rows.map(({ name, value, ratio, ratioToGet, ratioToPeer, cpuMicros, cpuRatio, cpuRatioToGet, p50, p99 }) => [
         name,
         {
           'requests/s': value,
           'to plain': ratio,
           'to GET': ratioToGet,
+          'to peer': ratioToPeer,
           'CPU µs': cpuMicros,
           'plain CPU': cpuRatio,
           'GET CPU': cpuRatioToGet,

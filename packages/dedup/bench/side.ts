@@ -5,11 +5,15 @@ import { join } from 'node:path'
 import { connectPostgres, postgresDatabase } from '@gw/postgres'
 import { openDatabase } from '@gw/sqlite'
 import { serve } from '@hono/node-server'
+import { Idempotency } from '@node-idempotency/core'
+import { MemoryStorageAdapter } from '@node-idempotency/storage-adapter-memory'
+import { RedisStorageAdapter } from '@node-idempotency/storage-adapter-redis'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import { type Context, Hono } from 'hono'
 import { createClient } from 'redis'
 import { type DedupStore, dedup, RequestDeduplicator } from '../dist/index.js'
 import { nodeCrypto } from '../dist/node/index.js'
+import { memoryDedupStore } from '../dist/stores/memory.js'
 import { postgresDedupStore } from '../dist/stores/postgres.js'
 import { redisClientOptions, redisDedupStore } from '../dist/stores/redis.js'
 import { sqliteDedupStore } from '../dist/stores/sqlite.js'
@@ -29,6 +33,7 @@ async function redis(options: object = {}) {
 }
 
 const stores: Readonly<Record<string, () => Promise<DedupStore>>> = {
+  memory: async () => memoryDedupStore(),
   sqlite: async () =>
     sqliteDedupStore({ db: await openDatabase({ directory: join(mkdtempSync(join(tmpdir(), 'gw-bench-')), 'data') }) }),
   redis: async () =>
@@ -55,8 +60,31 @@ async function handwritten(options: object): Promise<Hono> {
   return app
 }
 
+/**
+ * The nearest idempotency middleware that npm has: `@node-idempotency/core`, which has adapters for Express, Fastify and Nest,
+ * with the few lines that Hono needs.
+ */
+async function nodeIdempotency(storage: MemoryStorageAdapter | RedisStorageAdapter): Promise<Hono> {
+  await storage.connect()
+  const idempotency = new Idempotency(storage, { cacheKeyPrefix: side })
+  const app = new Hono()
+  app.use('/pay', async (c, next) => {
+    const request = { headers: c.req.header(), body: await c.req.json(), path: c.req.path, method: c.req.method }
+    const kept = await idempotency.onRequest(request)
+    if (kept !== undefined) return c.body(kept.body as string, kept.additional as { status: 201 })
+    await next()
+    const { status } = c.res
+    const additional = { status, headers: Object.fromEntries(c.res.headers) }
+    await idempotency.onResponse(request, { body: await c.res.clone().text(), additional })
+    return
+  })
+  return app.post('/pay', pay) as unknown as Hono
+}
+
 async function appOf(): Promise<Hono> {
   const app = new Hono()
+  if (side === 'peer-memory') return nodeIdempotency(new MemoryStorageAdapter())
+  if (side === 'peer-redis') return nodeIdempotency(new RedisStorageAdapter({ url: redisUrl }))
   if (side === 'plain') return app.post('/pay', pay) as unknown as Hono
   if (side === 'hand-default') return handwritten({})
   if (side === 'hand') return handwritten({ commandOptions: { timeout: 0 } })

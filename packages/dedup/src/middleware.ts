@@ -15,6 +15,7 @@ import { type DedupProblemCode, type DedupProblemResponse, type ProblemOptions, 
 import { type ReplayRequest, replayResponse } from './replay.ts'
 import { replaySpilled } from './spilled-replay.ts'
 import type { KeyRecord } from './store.ts'
+import type { Timers } from './timers.ts'
 
 /**
  * Runs a request with an `Idempotency-Key` once and answers every repeat with the first answer
@@ -76,6 +77,7 @@ async function keyed(c: Context, next: Next, route: Route, key: string | undefin
       const answer = replayResponse(cached.record, replayRequestOf(c))
       if (answer !== undefined) {
         route.deduplicator.tell('replayed', identity.key)
+        await together(route.deduplicator.timers)
         return answer
       }
     }
@@ -157,6 +159,14 @@ async function decideOrWait(c: Context, route: Route, identity: RequestIdentity)
     const end = leftMs > 0 ? await deduplicator.wait(record, leftMs, c.req.raw.signal) : 'timeout'
     if (end !== 'changed') return { kind: 'answer', answer: applied(inFlight(c, route, record), waiting) }
   }
+}
+
+/**
+ * Answers from memory leave together, once all that arrived with them has been taken. Each by itself would wake a client on this
+ * machine, a proxy say, which costs several times as much as the rest of a replay.
+ */
+function together({ afterTurn }: Timers): Promise<void> | undefined {
+  return afterTurn && new Promise(afterTurn)
 }
 
 /** How long a request waits, and what it is told of that. */

@@ -6,7 +6,11 @@ export interface Timers {
   /** Calls `work` every `everyMs`; what it gives is for `clearInterval`. */
   setInterval(work: () => void, everyMs: number): unknown
   clearInterval(timer: unknown): void
+  /** Calls `work` when what has arrived in this turn of the event loop has been taken; absent where a runtime has no such moment. */
+  readonly afterTurn?: ((work: () => void) => void) | undefined
 }
+
+const { setImmediate } = globalThis as { readonly setImmediate?: (work: () => void) => unknown }
 
 /** The runtime's own. */
 export const runtimeTimers: Timers = {
@@ -14,4 +18,5 @@ export const runtimeTimers: Timers = {
   clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout> | undefined),
   setInterval: (work, everyMs) => setInterval(work, everyMs),
   clearInterval: (timer) => clearInterval(timer as ReturnType<typeof setInterval> | undefined),
+  afterTurn: setImmediate && ((work) => void setImmediate(work)),
 }

@@ -1,8 +1,9 @@
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { Hono } from 'hono'
 import { cors } from 'hono/cors'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { dedup, type SpillStore } from '../src/index.ts'
+import { runtimeTimers } from '../src/timers.ts'
 import { codeOfAnswer, counting, deduplicatorOf, gate, memoryOf, send } from './fixture.ts'
 
 const allBytes = Uint8Array.from({ length: 256 }, (_, i) => i)
@@ -17,6 +18,23 @@ test('R1: all 256 byte values survive both ways', async () => {
     'replayed',
   ])
   expect(new Uint8Array(await replay.arrayBuffer())).toEqual(allBytes)
+})
+
+test('R1: replays that arrive together are answered together, and at once where a runtime has no turns', async () => {
+  const turns: (() => void)[] = []
+  const { app } = counting({}, undefined, { timers: { ...runtimeTimers, afterTurn: (work) => turns.push(work) } })
+  await send(app, 'k')
+  const answered: number[] = []
+  const repeats = Array.from({ length: 5 }, async () => answered.push((await send(app, 'k')).status))
+  await vi.waitUntil(() => turns.length === 5)
+  expect(answered).toEqual([])
+  for (const turn of turns) turn()
+  await Promise.all(repeats)
+  expect(answered).toEqual([201, 201, 201, 201, 201])
+
+  const bare = counting({}, undefined, { timers: { ...runtimeTimers, afterTurn: undefined } })
+  await send(bare.app, 'k')
+  expect((await send(bare.app, 'k')).headers.get('idempotent-replayed')).toBe('true')
 })
 
 test('R1: 204, 205 and 304 come back empty', async () => {

@@ -9,29 +9,25 @@ const clock = `local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `
 
-/** What is known of a key, as one text of lines, and its body. */
-const describe = `local function described()
-  local r = redis.call('HMGET', KEYS[1], 's', 't', 'f', 'p', 'u', 'l', 'e', 'w', 'c', 'h', 'b')
-  local left = redis.call('PTTL', KEYS[1])
-  local lease = 0
-  if r[1] == '1' then lease = math.max(0, tonumber(r[7]) - now) end
-  local window = left
-  if r[1] == '1' then window = r[8] end
+/** What is known of a key, as one text of lines, and its body. The lease of one that is not under way needs no clock. */
+const describe = `local function described(r, lease)
+  local window = r[8]
+  if r[1] ~= '1' then window = redis.call('PTTL', KEYS[1]) end
   return {0, table.concat({r[1] or '', r[2] or '', r[3] or '', r[4] or '', r[5] or '', r[6] or '', string.format('%.0f', lease), tostring(window), r[9] or '', r[10] or ''}, '\\n'), r[11]}
 end
+local h = redis.call('HMGET', KEYS[1], 's', 't', 'f', 'p', 'u', 'l', 'e', 'w', 'c', 'h', 'b')
 `
 
 const settled = `if redis.call('HGET', KEYS[1], 'n') == '1' then redis.call('PUBLISH', ARGV[#ARGV], KEYS[1]) end
 `
 
 /** token, fingerprint, principal, link, lease, window, replaces → {1, fence} or {0, record, body}. */
-const claim = `${clock}${describe}
-local h = redis.call('HMGET', KEYS[1], 's', 't', 'f', 'e')
-if h[1] == '1' then
+const claim = `${describe}if h[1] and h[1] ~= '0' and h[1] ~= '1' then return described(h, 0) end
+${clock}if h[1] == '1' then
   if h[2] == ARGV[1] then return {1, h[3]} end
-  if h[2] ~= ARGV[7] or tonumber(h[4]) > now then return described() end
-elseif h[1] == '2' then return described()
-elseif h[1] and h[1] ~= '0' then return described() end
+  local lease = math.max(0, tonumber(h[7]) - now)
+  if h[2] ~= ARGV[7] or lease > 0 then return described(h, lease) end
+end
 local fence = time[1] * 1000000 + time[2]
 if h[3] and tonumber(h[3]) >= fence then fence = tonumber(h[3]) + 1 end
 fence = string.format('%.0f', fence)
@@ -41,11 +37,10 @@ if ARGV[4] == '' then redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[5] + ARGV[6]
 return {1, fence}`
 
 /** awaited → false or {0, record, body}. */
-const get = `${clock}${describe}
-local s = redis.call('HGET', KEYS[1], 's')
-if not s or s == '0' then return false end
-if s == '1' and ARGV[1] == '1' then redis.call('HSET', KEYS[1], 'n', '1') end
-return described()`
+const get = `${describe}if not h[1] or h[1] == '0' then return false end
+if h[1] ~= '1' then return described(h, 0) end
+${clock}if ARGV[1] == '1' then redis.call('HSET', KEYS[1], 'n', '1') end
+return described(h, math.max(0, tonumber(h[7]) - now))`
 
 const mine = `local h = redis.call('HMGET', KEYS[1], 's', 't', 'w', 'l', 'f')
 if h[1] ~= '1' or h[2] ~= ARGV[1] then return 0 end
