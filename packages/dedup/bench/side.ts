@@ -65,7 +65,7 @@ async function handwritten(options: object): Promise<Hono> {
  * with the few lines that Hono needs.
  */
 async function nodeIdempotency(storage: MemoryStorageAdapter | RedisStorageAdapter): Promise<Hono> {
-  await storage.connect()
+  if ('connect' in storage) await storage.connect()
   const idempotency = new Idempotency(storage, { cacheKeyPrefix: side })
   const app = new Hono()
   app.use('/pay', async (c, next) => {
