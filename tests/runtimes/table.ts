@@ -53,7 +53,6 @@ export const rows: readonly Row[] = [
     what: 'the server',
     proof: 'gateway',
     not: {
-      'Node 22.13': 'undici 8, which the proxy uses, needs Node 22.19',
       workerd: 'the server listens through `node:http` and keeps its state in a directory',
     },
   },
