@@ -24,6 +24,7 @@ export async function createConfiguredServer(loaded: LoadedConfig, sources: Conf
     const table = new RouteTable(gateway)
     applyConfig(gateway, table, undefined, config)
     const live = followConfig(gateway, table, sources, loaded)
+    gateway.configuration = () => live.current.input
     gateway.onShutdown(async () => {
       live.close()
       await table.close()

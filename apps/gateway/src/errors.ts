@@ -9,6 +9,7 @@ export type GatewayErrorCode =
   | 'admin_token_missing'
   | 'admin_token_short'
   | 'already_running'
+  | 'privacy_off'
 
 /** Every error that the gateway itself throws. Branch on `code`. */
 export class GatewayError extends Error {

@@ -8,9 +8,10 @@ import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
 import { nodeCrypto } from '@gw/dedup/node'
 import { EventStore } from '@gw/events'
+import type { Keyring } from '@gw/events/privacy'
 import type { Database } from '@gw/sqlite'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
-import { adminApp } from './admin.ts'
+import { adminApp } from './admin/app.ts'
 import { Admission } from './admission.ts'
 import { AuditQueue } from './audit-queue.ts'
 import { type BreakerSnapshots, breakerSnapshots } from './breaker-snapshots.ts'
@@ -19,6 +20,7 @@ import { commitHooks } from './commit-hooks.ts'
 import { type EmbeddedEngine, type Engine, openEngine } from './engine.ts'
 import { errorResponse } from './error-response.ts'
 import { GatewayError } from './errors.ts'
+import { EventKeeping } from './event-keeping.ts'
 import { healthOf, healthRoutes } from './health.ts'
 import { type Listener, listen } from './listener.ts'
 import { Metrics } from './metrics.ts'
@@ -30,6 +32,7 @@ import { GatewayPools } from './pools.ts'
 import { type ProxyRouteOptions, proxyRoute, Upstreams } from './proxy/routes.ts'
 import type { UpstreamOptions } from './proxy/upstream.ts'
 import { requestRoutes } from './request-routes.ts'
+import { StorageUpkeep } from './storage-upkeep.ts'
 
 /** What handlers find in `c.var`. */
 export interface GatewayEnv {
@@ -65,6 +68,8 @@ export interface RunningGateway {
   readonly adminToken: string | undefined
   /** Drains for `drainDelayMs`, waits for what is under way, hands the rest over, and closes. Idempotent. */
   stop(options?: { readonly drainDelayMs?: number }): Promise<void>
+  /** Settles when it has stopped, whoever began that. */
+  readonly stopped: Promise<void>
 }
 
 /** What the gateway decided from its options, for the parts that ask. */
@@ -74,6 +79,7 @@ export interface GatewaySettings {
   /** Whether key, run and event commit in one transaction. */
   readonly sharedCommit: boolean
   readonly dataDir: string
+  readonly nodeId: string
   readonly gracefulShutdownMs: number
   readonly drainDelayMs: number
 }
@@ -99,8 +105,17 @@ export class Gateway extends Hono<GatewayEnv> {
   readonly upstreams: Upstreams
   /** How dedup finds the run behind a key. */
   readonly linkedRuns: LinkedRuns
+  /** Notes an error that nobody is answered with. */
+  readonly report: (error: unknown) => void
   /** Turns what a handler threw into an answer. */
   readonly errorAnswer: (error: Error, c: Context) => Promise<Response>
+  /** The audit trail's archive, signed checkpoints and projections. */
+  readonly keeping: EventKeeping
+  /** Holds the keys of subjects, where there is one. */
+  readonly keyring: Keyring | undefined
+  readonly storage: StorageUpkeep
+  /** The configuration in force, secrets and all. */
+  configuration: () => unknown
   /** Why the newest configuration file is not in force, where it is not. */
   configRefusal: string | undefined
   readonly #options: GatewayOptions
@@ -109,6 +124,7 @@ export class Gateway extends Hono<GatewayEnv> {
   #started: Promise<void> | undefined
   #running = false
   #snapshotDue = false
+  #drain: (() => void) | undefined
   readonly #snapshots: BreakerSnapshots
   /** The longest body that any route takes: what the listener lets in. */
   #maxBodyBytes: number
@@ -151,7 +167,16 @@ export class Gateway extends Hono<GatewayEnv> {
     this.metrics = enabled ? new Metrics(namespace) : undefined
     const count = ({ type }: { readonly type: string }) => this.metrics?.count(type)
 
-    this.events = options.events ?? new EventStore({ store: engine.eventLog() })
+    this.configuration = () => plainOptions(options)
+    this.report = (error) => logger?.error({ err: error })
+    this.keyring = options.privacy?.keyring
+    this.keeping = new EventKeeping(options.audit ?? {}, engine.directory, this.report)
+    this.events =
+      options.events ??
+      new EventStore({
+        store: engine.eventLog(),
+        ...(this.keeping.segments === undefined ? {} : { archive: this.keeping.segments }),
+      })
     this.audit = new AuditQueue(this.events, (error) => logger?.error({ err: error }, 'an audit event was lost'))
     this.breakers = new GatewayBreakers(({ type, name, actor, at, ...transition }) => {
       this.metrics?.count(type)
@@ -209,9 +234,11 @@ export class Gateway extends Hono<GatewayEnv> {
       deduplicate,
       sharedCommit: keysShareRuns,
       dataDir,
+      nodeId,
       gracefulShutdownMs,
       drainDelayMs,
     }
+    this.storage = new StorageUpkeep(engine, this.checkpoints.store)
     this.#maxBodyBytes = maxBodyBytes
     this.linkedRuns = {
       lookup: async (runId) => {
@@ -338,6 +365,7 @@ export class Gateway extends Hono<GatewayEnv> {
     this.#started ??= (async () => {
       await this.events.start()
       await this.idempotency.start()
+      this.keeping.start(this.events)
       for (const hook of this.#startup) await hook()
       this.pools.start()
       if (this.breakers.all.size > 0) {
@@ -360,7 +388,8 @@ export class Gateway extends Hono<GatewayEnv> {
     readonly host?: string
     readonly port?: number
   } = {}): Promise<RunningGateway> {
-    const { enabled = true, host: adminHost = '127.0.0.1', port: adminPort = 8001, token } = this.#options.admin ?? {}
+    const { enabled = true, host: adminHost = '127.0.0.1', port: adminPort = 8001, ...more } = this.#options.admin ?? {}
+    const { token, readToken, allowedHosts } = more
     if (enabled && token === undefined && !isLoopback(adminHost)) {
       throw new GatewayError(
         'admin_token_missing',
@@ -380,7 +409,12 @@ export class Gateway extends Hono<GatewayEnv> {
       listeners.push(main)
       const adminToken = enabled ? (token ?? this.#freshAdminToken()) : undefined
       if (adminToken !== undefined) {
-        const admin = adminApp(this, adminToken)
+        const admin = adminApp(this, {
+          token: adminToken,
+          loopback: isLoopback(adminHost),
+          ...(readToken === undefined ? {} : { readToken }),
+          ...(allowedHosts === undefined ? {} : { allowedHosts }),
+        })
         listeners.push(
           await listen((request, env) => admin.fetch(request, env as never), {
             host: adminHost,
@@ -392,21 +426,31 @@ export class Gateway extends Hono<GatewayEnv> {
         )
       }
       await this.start()
-      let stopped: Promise<void> | undefined
-      return {
-        url: main.url,
-        adminUrl: listeners[1]?.url,
-        adminToken,
-        stop: ({ drainDelayMs = this.settings.drainDelayMs } = {}) => {
-          stopped ??= this.#stop(listeners, drainDelayMs)
-          return stopped
-        },
+      let stopping: Promise<void> | undefined
+      let settle: (stopping: Promise<void>) => void = () => {}
+      const stopped = new Promise<void>((resolve) => {
+        settle = resolve
+      })
+      stopped.catch(() => {})
+      const stop = ({ drainDelayMs = this.settings.drainDelayMs } = {}) => {
+        stopping ??= this.#stop(listeners, drainDelayMs)
+        settle(stopping)
+        return stopping
       }
+      this.#drain = () => {
+        void stop().catch(this.report)
+      }
+      return { url: main.url, adminUrl: listeners[1]?.url, adminToken, stop, stopped }
     } catch (error) {
       for (const listener of listeners) listener.abort()
       await Promise.all(listeners.map((listener) => listener.close()))
       throw error
     }
+  }
+
+  /** Begins to stop a running gateway, as SIGTERM does; nothing happens to one that does not run. */
+  drain(): void {
+    this.#drain?.()
   }
 
   /** Closes what `createGateway` opened, for a gateway that was used without `run`. */
@@ -449,6 +493,7 @@ export class Gateway extends Hono<GatewayEnv> {
     for (const hook of this.#shutdown) await hook()
     await this.pools.drain(1_000)
     await this.audit.settled().catch(() => {})
+    await this.keeping.stop()
     await this.idempotency.stop()
     await this.events.stop()
     await this.upstreams.destroy()
@@ -475,6 +520,19 @@ export async function createGateway(options: GatewayOptions = {}): Promise<Gatew
     await engine.close()
     throw error
   }
+}
+
+/** Options as they can be shown: what is an object of a class or a function is left out. */
+function plainOptions(options: GatewayOptions): unknown {
+  const plain = (value: unknown): unknown => {
+    if (typeof value === 'function' || value instanceof Uint8Array) return undefined
+    if (typeof value !== 'object' || value === null) return value
+    if (Array.isArray(value)) return value.map(plain)
+    if (Object.getPrototypeOf(value) !== Object.prototype) return undefined
+    return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, plain(inner)]))
+  }
+  const { database: _database, logger: _logger, ...shown } = options
+  return plain(shown)
 }
 
 function isLoopback(host: string): boolean {

@@ -1,3 +1,5 @@
+export type { AdminApi } from './admin/app.ts'
+export { type AdminClient, type AdminClientOptions, adminClient } from './admin/client.ts'
 export { defineGateway, type GatewayConfigInput } from './config/schema.ts'
 export { GatewayError, type GatewayErrorCode } from './errors.ts'
 export {

@@ -2,6 +2,8 @@ import type { CircuitBreaker } from '@gw/breaker'
 import type { CheckpointManager } from '@gw/checkpoint'
 import type { RequestDeduplicator } from '@gw/dedup'
 import type { EventStore } from '@gw/events'
+import type { ArchiveTarget } from '@gw/events/archive'
+import type { Keyring } from '@gw/events/privacy'
 import type { ConnectionPool } from '@gw/pool'
 import type { Database } from '@gw/sqlite'
 import type { Context } from 'hono'
@@ -9,6 +11,7 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import type { ColdTierOptions } from './cold-tier.ts'
 import { GatewayError } from './errors.ts'
+import type { AuditOptions } from './event-keeping.ts'
 
 /** A point at which a fault test may stop the process; see `failpoint` of {@link GatewayOptions}. */
 export type Failpoint =
@@ -80,6 +83,9 @@ export interface GatewayOptions {
   /** One line a request; none by default. */
   readonly logger?: Logger
   readonly admin?: AdminOptions
+  /** The audit trail's archive and retention, and the key that signs its checkpoints. */
+  readonly audit?: AuditOptions
+  readonly privacy?: PrivacyOptions
   /** 32 bytes that key the storage names of idempotency keys; made and kept in the database by default. */
   readonly secret?: Uint8Array
   /** A port for fault tests: called at each named point of a durable request. */
@@ -95,6 +101,15 @@ export interface AdminOptions {
   readonly port?: number
   /** At least 32 characters. On loopback a fresh one is made where it is absent, and written to `<dataDir>/admin-token`. */
   readonly token?: string
+  /** At least 32 characters: whoever brings it may look and not act. */
+  readonly readToken?: string
+  /** Names that requests may call a loopback listener by, beside localhost and the loopback addresses: of a proxy in front. */
+  readonly allowedHosts?: readonly string[]
+}
+
+/** What is personal, and where the keys lie that it is encrypted with. */
+export interface PrivacyOptions {
+  readonly keyring?: Keyring
 }
 
 const period = z.number().min(0)
@@ -167,8 +182,22 @@ const schema = z.strictObject({
       host: z.string().min(1).optional(),
       port: z.int().min(0).max(65_535).optional(),
       token: z.string().min(32, 'expected at least 32 characters').optional(),
+      readToken: z.string().min(32, 'expected at least 32 characters').optional(),
+      allowedHosts: z.array(z.string().min(1)).optional(),
     })
     .optional(),
+  audit: z
+    .strictObject({
+      archive: z.union([z.string().min(1), given<ArchiveTarget>('a folder, or an archive target')]).optional(),
+      retentionMs: period.optional(),
+      maxEvents: z.int().min(0).optional(),
+      maxSegmentBytes: count.optional(),
+      signingKey: z.string().min(1).optional(),
+      intervalMs: z.number().gt(0).optional(),
+      projections: z.boolean().optional(),
+    })
+    .optional(),
+  privacy: z.strictObject({ keyring: given<Keyring>('a keyring').optional() }).optional(),
   secret: z
     .instanceof(Uint8Array)
     .refine((bytes) => bytes.length >= 32, 'expected at least 32 bytes')
@@ -204,7 +233,9 @@ export function checkOptions(options: GatewayOptions): void {
 function knownAt(path: readonly string[]): string[] {
   if (path[0] === 'metrics') return ['enabled', 'namespace']
   if (path[0] === 'coldTier') return ['url', 'afterMs', 'backupIntervalMs', 'onError']
-  if (path[0] === 'admin') return ['enabled', 'host', 'port', 'token']
+  if (path[0] === 'admin') return ['enabled', 'host', 'port', 'token', 'readToken', 'allowedHosts']
+  if (path[0] === 'audit') return Object.keys(schema.shape.audit.unwrap().shape)
+  if (path[0] === 'privacy') return Object.keys(schema.shape.privacy.unwrap().shape)
   return Object.keys(schema.shape)
 }
 

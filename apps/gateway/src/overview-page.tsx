@@ -1,5 +1,18 @@
 /** @jsxImportSource hono/jsx */
-import type { Overview } from './admin.ts'
+import type { healthOf } from './health.ts'
+
+/** What the first page of the admin listener shows. */
+export interface Overview {
+  readonly title: string
+  readonly health: ReturnType<typeof healthOf>
+  readonly counts: Readonly<Record<string, number>>
+  readonly recent: readonly {
+    readonly id: string
+    readonly operation: string
+    readonly status: string
+    readonly createdAt: number
+  }[]
+}
 
 const style = `:root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}body{max-width:60rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .75rem .25rem 0;border-bottom:1px solid #8884}

@@ -27,6 +27,7 @@ export type {
   Ending,
   Held,
   Kept,
+  OwnerLease,
   Past,
   Pulse,
   Requeue,

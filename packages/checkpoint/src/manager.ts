@@ -129,6 +129,21 @@ export class CheckpointManager {
     return this.#core.live.size
   }
 
+  /** This incarnation, as runs name their owner; `undefined` before the start. */
+  get owner(): string | undefined {
+    return this.#core.owner === '' ? undefined : this.#core.owner
+  }
+
+  /** Whether this process runs the handler of that run. */
+  isLive(id: string): boolean {
+    return this.#core.live.has(id)
+  }
+
+  /** Whether this process can run that operation. */
+  serves(operation: string): boolean {
+    return this.#core.operations.has(operation)
+  }
+
   /** Whether a further handler may begin now. */
   get hasRoom(): boolean {
     return this.#core.room > 0

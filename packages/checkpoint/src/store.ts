@@ -65,6 +65,12 @@ export interface Pulse {
   readonly cancelRequested: readonly string[]
 }
 
+/** An owner and what is left of its lease by the store's clock; below 0 where it is over. */
+export interface OwnerLease {
+  readonly owner: string
+  readonly leaseRemainingMs: number
+}
+
 /** What a node asks for when it looks for work. */
 export interface Claim {
   readonly owner: string
@@ -192,6 +198,8 @@ export interface CheckpointStore {
   counts(): Promise<Record<RunStatus, number>>
   /** Runs that are running under `owner`. */
   held(owner: string): Promise<Held[]>
+  /** The owners that hold a lease, or whose lease is over and not yet taken away. */
+  owners?(): Promise<readonly OwnerLease[]>
   /** Finished runs whose outcome still drives something elsewhere, oldest first. */
   unsettled(limit: number): Promise<RunRecord[]>
 

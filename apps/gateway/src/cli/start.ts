@@ -82,6 +82,11 @@ async function serve(
     await gateway.close()
     throw error
   })
+  // By the admin API.
+  running.stopped.then(
+    () => process.exit(0),
+    () => process.exit(1),
+  )
   let stopping = false
   const stop = (drainDelayMs: number | undefined) => {
     if (stopping) process.exit(1)

@@ -37,6 +37,7 @@ export const variables: readonly Variable[] = [
   { name: 'GW_ADMIN_HOST', path: ['admin', 'host'], read: text },
   { name: 'GW_ADMIN_PORT', path: ['admin', 'port'], read: number },
   { name: 'GW_ADMIN_TOKEN', path: ['admin', 'token'], read: text },
+  { name: 'GW_ADMIN_READ_TOKEN', path: ['admin', 'readToken'], read: text },
   { name: 'GW_DATA_DIR', path: ['dataDir'], read: text },
   { name: 'GW_NODE_ID', path: ['nodeId'], read: text },
   { name: 'DATABASE_URL', path: ['databaseUrl'], read: text },

@@ -79,6 +79,8 @@ export const configSchema = z
         host: z.string().min(1).optional(),
         port: port('0 takes a free one').optional(),
         token: z.string().min(32, 'expected at least 32 characters').optional().meta({ secret: true }),
+        readToken: z.string().min(32, 'expected at least 32 characters').optional().meta({ secret: true }),
+        allowedHosts: z.array(z.string().min(1)).optional(),
       })
       .optional(),
     dataDir: z.string().min(1).optional(),

@@ -1,0 +1,365 @@
+import type { StepRecord } from '@gw/checkpoint'
+import { createRoute, z } from '@hono/zod-openapi'
+import type { Gateway } from '../gateway.ts'
+import { audited } from './audited.ts'
+import { EventShape } from './event-shapes.ts'
+import { nodesOf } from './nodes.ts'
+import { limit } from './parameters.ts'
+import { AdminProblem, adminRoutes, answer, refusals } from './problems.ts'
+import { shownHeaders, shownPayload, shownText } from './redacted.ts'
+import { findRequests } from './request-search.ts'
+import { RequestFilter, RequestShape, requestOf, Status } from './request-shapes.ts'
+import { standstillOf } from './standstill.ts'
+import { traceIdOf } from './trace.ts'
+
+const Id = z.object({ id: z.string().min(1).max(128) })
+
+const Step = z
+  .object({
+    name: z.string(),
+    occurrence: z.int(),
+    state: z.enum(['started', 'kept', 'signal', 'unwinding', 'undone']),
+    attempt: z.int(),
+    startedAt: z.number(),
+    keptAt: z.number(),
+    bytes: z.int(),
+  })
+  .openapi('Step')
+
+const Payload = z
+  .object({
+    bytes: z.int(),
+    kind: z.enum(['json', 'text', 'binary', 'empty']),
+    value: z.unknown(),
+    cut: z.boolean(),
+  })
+  .openapi('Payload', { description: 'With what is named like a secret masked, and what is long cut' })
+
+const KeyOfRequest = z.object({
+  hash: z.string(),
+  state: z.enum(['in_flight', 'completed', 'corrupt']).nullable(),
+  leaseRemainingMs: z.number().nullable(),
+  windowRemainingMs: z.number().nullable(),
+})
+
+const Detail = z
+  .object({
+    request: RequestShape,
+    why: z
+      .object({ cause: z.string(), text: z.string() })
+      .openapi({ description: 'Why it makes no progress, in a line' }),
+    steps: z.array(Step),
+    outcome: z.object({ status: z.int(), bytes: z.int(), retained: z.boolean() }).nullable(),
+    key: KeyOfRequest.nullable(),
+    traceId: z.string().nullable(),
+    events: z.array(EventShape).openapi({ description: 'The newest 200 of the audit trail about it, oldest first' }),
+  })
+  .openapi('RequestDetail')
+
+const list = createRoute({
+  method: 'get',
+  path: '/admin/requests',
+  operationId: 'listRequests',
+  summary: 'Lists durable requests, newest first',
+  tags: ['requests'],
+  request: { query: RequestFilter.extend({ cursor: z.string().optional(), limit: limit(50) }) },
+  responses: {
+    200: answer(
+      z.object({
+        requests: z.array(RequestShape),
+        cursor: z.string().nullable().openapi({ description: 'Give it back for the next page; null at the end' }),
+        counts: z.record(Status, z.int()),
+      }),
+      'A page of requests, and how many there are of each status',
+    ),
+    ...refusals,
+  },
+})
+
+const show = createRoute({
+  method: 'get',
+  path: '/admin/requests/{id}',
+  operationId: 'showRequest',
+  summary: 'Shows one request: its steps, outcome, key, events, and why it makes no progress',
+  tags: ['requests'],
+  request: { params: Id },
+  responses: { 200: answer(Detail, 'The request'), ...refusals },
+})
+
+const payloads = createRoute({
+  method: 'get',
+  path: '/admin/requests/{id}/payloads',
+  operationId: 'showPayloads',
+  summary: 'Shows what a request brought, what its steps kept and what was answered, secrets masked',
+  tags: ['requests'],
+  request: { params: Id },
+  responses: {
+    200: answer(
+      z.object({
+        input: z
+          .object({ url: z.string(), headers: z.array(z.tuple([z.string(), z.string()])), body: Payload })
+          .nullable(),
+        data: Payload,
+        steps: z.array(z.object({ name: z.string(), occurrence: z.int(), state: z.string(), value: Payload })),
+        outcome: z
+          .object({ status: z.int(), headers: z.array(z.tuple([z.string(), z.string()])), body: Payload })
+          .nullable(),
+      }),
+      'The payloads',
+    ),
+    ...refusals,
+  },
+})
+
+const Acted = z.object({ request: z.string(), result: z.string() })
+
+const act = createRoute({
+  method: 'post',
+  path: '/admin/requests/{id}/{action}',
+  operationId: 'actOnRequest',
+  summary: 'Resumes, retries now, or cancels a request',
+  tags: ['requests'],
+  request: { params: Id.extend({ action: z.enum(['resume', 'retry', 'cancel']) }) },
+  responses: { 200: answer(Acted, 'What became of it'), ...refusals },
+})
+
+const fork = createRoute({
+  method: 'post',
+  path: '/admin/requests/{id}/fork',
+  operationId: 'forkRequest',
+  summary: 'Runs a request again as one of its own, from a step on, with its body edited if wanted',
+  tags: ['requests'],
+  request: {
+    params: Id,
+    body: {
+      required: true,
+      content: {
+        'application/json': {
+          schema: z.strictObject({
+            fromStep: z
+              .string()
+              .optional()
+              .openapi({ description: 'The first step that runs again, as `charge#2`; all, unless given' }),
+            body: z
+              .unknown()
+              .optional()
+              .openapi({ description: 'The new body: a text as it is, anything else as JSON' }),
+            version: z.string().optional(),
+          }),
+        },
+      },
+    },
+  },
+  responses: { 201: answer(z.object({ request: z.string(), forkedFrom: z.string() }), 'The new request'), ...refusals },
+})
+
+const resolve = createRoute({
+  method: 'post',
+  path: '/admin/requests/{id}/resolve',
+  operationId: 'resolveRequest',
+  summary: 'Decides about a parked request',
+  tags: ['requests'],
+  request: {
+    params: Id,
+    body: {
+      required: true,
+      content: {
+        'application/json': {
+          schema: z.discriminatedUnion('kind', [
+            z.strictObject({ kind: z.literal('rerun') }),
+            z.strictObject({ kind: z.literal('restart') }),
+            z.strictObject({ kind: z.literal('done'), step: z.string(), value: z.unknown().optional() }),
+            z.strictObject({ kind: z.literal('fail'), reason: z.string().min(1) }),
+          ]),
+        },
+      },
+    },
+  },
+  responses: { 200: answer(Acted, 'What became of it'), ...refusals },
+})
+
+const signal = createRoute({
+  method: 'post',
+  path: '/admin/requests/{id}/signal',
+  operationId: 'signalRequest',
+  summary: 'Sends a signal to a request that waits for it, now or later',
+  tags: ['requests'],
+  request: {
+    params: Id,
+    body: {
+      required: true,
+      content: {
+        'application/json': {
+          schema: z.strictObject({
+            name: z.string().regex(/^[A-Za-z0-9._:-]{1,128}$/, 'expected 1 to 128 of A-Z a-z 0-9 . _ : -'),
+            value: z.unknown().optional(),
+          }),
+        },
+      },
+    },
+  },
+  responses: { 202: answer(Acted, 'The signal is kept'), ...refusals },
+})
+
+/** `/admin/requests`: looking at durable requests and acting on one. */
+export function requestRoutes(gateway: Gateway) {
+  const { checkpoints } = gateway
+  const found = async (id: string) => {
+    const run = await checkpoints.get(id)
+    if (run === undefined) throw new AdminProblem(404, 'not_found', 'There is no such request')
+    return run
+  }
+
+  return adminRoutes()
+    .openapi(list, async (c) => {
+      const { cursor, limit: most, ...filter } = c.req.valid('query')
+      const [page, counts] = await Promise.all([
+        findRequests(checkpoints, filter, { cursor, limit: most }),
+        checkpoints.counts(),
+      ])
+      return c.json({ requests: page.runs.map(requestOf), cursor: page.cursor ?? null, counts }, 200)
+    })
+    .openapi(show, async (c) => {
+      const run = await found(c.req.valid('param').id)
+      const [steps, outcome, input] = await Promise.all([
+        checkpoints.store.steps(run.id),
+        checkpoints.outcome(run.id),
+        checkpoints.store.input(run.id).catch(() => undefined),
+      ])
+      const link = run.links['key'] as { readonly key: string } | undefined
+      const key = link === undefined ? undefined : await gateway.idempotency.keyStore.get(link.key)
+      const events = await gateway.events.query({ subject: run.id, limit: 200 })
+      const owners = await nodesOf(gateway)
+      const why = standstillOf({
+        run,
+        now: checkpoints.now(),
+        leaseRemainingMs: owners.find(({ owner }) => owner === run.owner)?.leaseRemainingMs,
+        here: checkpoints.isLive(run.id),
+        openSteps: openStepsOf(steps),
+        served: checkpoints.serves(run.operation),
+        room: checkpoints.hasRoom,
+        draining: checkpoints.stopping,
+        storage: gateway.engine.health.state,
+      })
+      return c.json(
+        {
+          request: requestOf(run),
+          why,
+          steps: steps.map(({ value, ...step }) => ({ ...step, bytes: sizeOf(value) })),
+          outcome:
+            outcome === undefined
+              ? null
+              : { status: outcome.status, bytes: outcome.body.byteLength, retained: outcome.retained },
+          key:
+            link === undefined
+              ? null
+              : {
+                  hash: link.key,
+                  state: key?.state ?? null,
+                  leaseRemainingMs: key?.leaseRemainingMs ?? null,
+                  windowRemainingMs: key?.windowRemainingMs ?? null,
+                },
+          traceId: traceIdOf(run, input),
+          events: [...events.events],
+        },
+        200,
+      )
+    })
+    .openapi(payloads, async (c) => {
+      const run = await found(c.req.valid('param').id)
+      const [input, steps, outcome] = await Promise.all([
+        checkpoints.store.input(run.id),
+        checkpoints.store.steps(run.id),
+        checkpoints.outcome(run.id),
+      ])
+      return c.json(
+        {
+          input:
+            input === undefined
+              ? null
+              : { url: shownUrl(input.url), headers: pairs(input.headers), body: shownPayload(input.body) },
+          data: shownText(run.data ?? '', sizeOf(run.data)),
+          steps: steps.map(({ name, occurrence, state, value }) => ({
+            name,
+            occurrence,
+            state,
+            value:
+              typeof value === 'string' ? shownText(value, sizeOf(value)) : shownPayload(value ?? new Uint8Array()),
+          })),
+          outcome:
+            outcome === undefined
+              ? null
+              : { status: outcome.status, headers: pairs(outcome.headers), body: shownPayload(outcome.body) },
+        },
+        200,
+      )
+    })
+    .openapi(fork, async (c) => {
+      const { id } = await found(c.req.valid('param').id)
+      const { fromStep, body, version } = c.req.valid('json')
+      const intent = {
+        type: 'checkpoint.fork',
+        subject: id,
+        data: { run: id, fromStep: fromStep ?? null, edited: body !== undefined, version: version ?? null },
+      }
+      const forked = await audited(c, gateway, intent, () =>
+        checkpoints.fork(id, {
+          actor: c.var.actor,
+          ...(fromStep === undefined ? {} : { fromStep }),
+          ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+          ...(version === undefined ? {} : { version }),
+        }),
+      )
+      return c.json({ request: forked, forkedFrom: id }, 201)
+    })
+    .openapi(resolve, async (c) => {
+      const { id } = await found(c.req.valid('param').id)
+      const decision = c.req.valid('json')
+      const { value: _, ...said } = { value: undefined, ...decision }
+      const intent = { type: 'checkpoint.resolve', subject: id, data: { run: id, decision: said } }
+      const result = await audited(c, gateway, intent, () =>
+        checkpoints.resolve(id, decision.kind === 'done' ? { ...decision, value: decision.value } : decision, {
+          actor: c.var.actor,
+        }),
+      )
+      return c.json({ request: id, result }, 200)
+    })
+    .openapi(signal, async (c) => {
+      const { id } = await found(c.req.valid('param').id)
+      const { name, value = null } = c.req.valid('json')
+      const intent = { type: 'checkpoint.signal', subject: id, data: { run: id, signal: name } }
+      await audited(c, gateway, intent, () => checkpoints.signal(id, name, value, { actor: c.var.actor }))
+      return c.json({ request: id, result: 'signalled' }, 202)
+    })
+    .openapi(act, async (c) => {
+      const { id, action } = c.req.valid('param')
+      await found(id)
+      const result = await audited(c, gateway, { type: `checkpoint.${action}`, subject: id, data: { run: id } }, () =>
+        checkpoints[action](id, { actor: c.var.actor }),
+      )
+      return c.json({ request: id, result }, 200)
+    })
+}
+
+function openStepsOf(steps: readonly StepRecord[]): string[] {
+  const kept = new Set(
+    steps.filter(({ state }) => state === 'kept').map(({ name, occurrence }) => `${name}#${occurrence}`),
+  )
+  return steps
+    .filter(({ state }) => state === 'started')
+    .map(({ name, occurrence }) => `${name}#${occurrence}`)
+    .filter((step) => !kept.has(step))
+}
+
+function sizeOf(value: string | Uint8Array | undefined): number {
+  return typeof value === 'string' ? Buffer.byteLength(value) : (value?.length ?? 0)
+}
+
+function pairs(headers: readonly (readonly [string, string])[]): [string, string][] {
+  return shownHeaders(headers).map(([name, value]) => [name, value])
+}
+
+/** Without the values of parameters that are named like secrets. */
+function shownUrl(url: string): string {
+  return url.replace(/([?&][^=&#]{0,64}(?:token|key|sig|password|secret)[^=&#]{0,64}=)[^&#]*/gi, '$1[redacted]')
+}

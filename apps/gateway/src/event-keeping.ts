@@ -1,0 +1,90 @@
+import { type EventStore, type Projection, performanceFigures, requestStates } from '@gw/events'
+import { type ArchiveTarget, type RetainOptions, retain, SegmentArchive } from '@gw/events/archive'
+import { folderArchive } from '@gw/events/folder'
+import type { NoteSigner } from '@gw/events/proofs'
+import { signCheckpoint } from '@gw/events/proofs'
+import { signerOf } from './signing-key.ts'
+
+/** How the audit trail is kept over time. */
+export interface AuditOptions {
+  /** Where segments go that retention takes from the store: a folder, or a target such as `s3Archive` of `@gw/events/s3`. */
+  readonly archive?: string | ArchiveTarget
+  /** Events may leave the store for the archive so long after they happened; never, unless given. */
+  readonly retentionMs?: number
+  /** How many events stay in the store; all, unless given. */
+  readonly maxEvents?: number
+  /** How much a segment holds: 64 MiB. */
+  readonly maxSegmentBytes?: number
+  /** Signs checkpoints: an Ed25519 private key as PKCS #8 in PEM. One is made and kept in the data directory unless given. */
+  readonly signingKey?: string
+  /** How often a checkpoint is signed and retention runs: 1 h. */
+  readonly intervalMs?: number
+  /** Whether the states of the last requests and the figures of operations are projected from the events: false. */
+  readonly projections?: boolean
+}
+
+/** What goes on beside the log: its archive and retention, its signed checkpoints, its projections. */
+export class EventKeeping {
+  readonly segments: SegmentArchive | undefined
+  readonly retention: Omit<RetainOptions, 'archive'>
+  readonly projections = new Map<string, Projection<unknown>>()
+  readonly #options: AuditOptions
+  readonly #directory: string
+  readonly #onError: (error: unknown) => void
+  #signer: Promise<NoteSigner> | undefined
+  #timer: ReturnType<typeof setInterval> | undefined
+  #round: Promise<unknown> = Promise.resolve()
+
+  constructor(options: AuditOptions, directory: string, onError: (error: unknown) => void) {
+    const { archive, maxSegmentBytes, retentionMs, maxEvents } = options
+    this.#options = options
+    this.#directory = directory
+    this.#onError = onError
+    this.segments =
+      archive === undefined
+        ? undefined
+        : new SegmentArchive({
+            target: typeof archive === 'string' ? folderArchive({ path: archive }) : archive,
+            ...(maxSegmentBytes === undefined ? {} : { maxSegmentBytes }),
+          })
+    this.retention = {
+      ...(retentionMs === undefined ? {} : { retentionMs }),
+      ...(maxEvents === undefined ? {} : { maxEvents }),
+    }
+  }
+
+  /** Who signs the log's checkpoints. */
+  signer(): Promise<NoteSigner> {
+    this.#signer ??= signerOf('durable-gateway', this.#directory, this.#options.signingKey).catch((error: unknown) => {
+      this.#signer = undefined
+      throw error
+    })
+    return this.#signer
+  }
+
+  /** Starts projections, and the rounds in which checkpoints are signed and retention runs. */
+  start(events: EventStore): void {
+    const { projections = false, intervalMs = 3_600_000 } = this.#options
+    if (projections)
+      for (const ready of [requestStates({ maxRequests: 200 }), performanceFigures()]) {
+        const projection = events.project({ ...ready, onError: this.#onError } as never) as Projection<unknown>
+        this.projections.set(projection.name, projection)
+      }
+    this.#timer = setInterval(() => {
+      this.#round = this.#round.then(() => this.round(events)).catch(this.#onError)
+    }, intervalMs)
+    this.#timer.unref()
+  }
+
+  /** Signs what the log is now, and moves what is due to the archive. */
+  async round(events: EventStore): Promise<void> {
+    if (events.store.gapless) await signCheckpoint(events, await this.signer())
+    if (this.segments !== undefined && Object.keys(this.retention).length > 0)
+      await retain(events, { archive: this.segments, ...this.retention })
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    await this.#round
+  }
+}
