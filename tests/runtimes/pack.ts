@@ -6,17 +6,13 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { gzipSync } from 'node:zlib'
-import { build } from 'esbuild'
 import { runtimes } from './runtime.ts'
+import { cores, sizeOf } from './sizes.ts'
 import { rows } from './table.ts'
 import { uses } from './uses.ts'
 
 const exec = promisify(execFile)
 const root = fileURLToPath(new URL('../../', import.meta.url))
-/** What a core may weigh, gzipped. The two databases and the server are no cores. */
-const budgetBytes = 8_000
-const cores: ReadonlySet<string> = new Set(['@gw/checkpoint', '@gw/dedup', '@gw/events', '@gw/breaker', '@gw/pool'])
 /** Their declarations name Node's own types, which a project on Node has. */
 const needsNodeTypes: ReadonlySet<string> = new Set(['@gw/gateway', '@gw/postgres'])
 const home = mkdtempSync(join(tmpdir(), 'gw-pack-'))
@@ -50,21 +46,6 @@ async function pack(folder: string): Promise<string> {
   const ranges = JSON.stringify([packed.dependencies, packed.peerDependencies])
   if (/workspace:|catalog:/.test(ranges)) problems.push(`${name}: ${ranges} means nothing outside of the workspace`)
   return tarball
-}
-
-/** The size of what `import '<package>'` brings, bundled, without stores and dependencies. */
-async function coreBytes(folder: string): Promise<number> {
-  const { outputFiles } = await build({
-    entryPoints: [join(folder, 'dist/index.js')],
-    bundle: true,
-    minify: true,
-    write: false,
-    format: 'esm',
-    target: 'es2022',
-    packages: 'external',
-    logLevel: 'error',
-  })
-  return gzipSync(outputFiles[0]?.contents ?? new Uint8Array(), { level: 9 }).length
 }
 
 const folders = [...globSync('packages/*', { cwd: root }), 'apps/gateway'].map((folder) => join(root, folder)).sort()
@@ -139,12 +120,15 @@ try {
       )
       results.push(`${runtime} ${result}`)
     }
-    const size = await coreBytes(folder)
-    const over = cores.has(name) && size > budgetBytes
-    if (over) problems.push(`${name}: the core is ${size} bytes gzipped; the budget is ${budgetBytes}`)
-    console.log(
-      `${name.padEnd(16)} ${String(size).padStart(6)} bytes gzipped${over ? ' (over budget)' : ''}; strict TypeScript ${typed}; ${results.join(', ')}`,
-    )
+    const core = cores.find((each) => each.name === name)
+    let size = ''
+    if (core !== undefined) {
+      const { core: bytes } = await sizeOf(core)
+      size = `core ${bytes} of ${core.budgetBytes} bytes gzipped; `
+      if (bytes > core.budgetBytes)
+        problems.push(`${name}: the core is ${bytes} bytes gzipped; the budget is ${core.budgetBytes}`)
+    }
+    console.log(`${name.padEnd(16)} ${size}strict TypeScript ${typed}; ${results.join(', ')}`)
   }
 } finally {
   for (const { close } of columns) await close?.()
