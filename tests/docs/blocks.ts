@@ -10,27 +10,46 @@ export interface Block {
   /** The line of its fence. */
   readonly line: number
   readonly language: string
-  /** What follows the language: `types` for a block that is checked and not run, `signature` for one that is neither. */
+  /** What follows the language; what each means is in `docs.test.ts`. */
   readonly flag: string
   /** The name by which other blocks of the document import it: a first line `// file: name.ts`. */
   readonly file: string | undefined
+  /** Why the block is not run, from the comment in front of it: `<!-- not run: … -->`. */
+  readonly notRun: string | undefined
   readonly text: string
 }
 
 /** Every document whose blocks are held to. */
 export function documents(): readonly string[] {
-  return globSync(['README.md', 'packages/*/README.md', 'apps/gateway/README.md', 'docs/**/*.md'], { cwd: root }).sort()
+  const patterns = [
+    '*.md',
+    'packages/*/README.md',
+    'apps/gateway/README.md',
+    'docs/**/*.md',
+    'tests/services/README.md',
+  ]
+  return globSync(patterns, { cwd: root, exclude: (path) => path.includes('node_modules') }).sort()
+}
+
+/** The text of a document. */
+export function documentText(document: string): string {
+  return readFileSync(root + document, 'utf8')
 }
 
 /** The fenced blocks of a document, in order. */
-export function blocksOf(document: string, markdown: string = readFileSync(root + document, 'utf8')): readonly Block[] {
+export function blocksOf(document: string, markdown: string = documentText(document)): readonly Block[] {
   const blocks: Block[] = []
-  let open: { line: number; language: string; flag: string; lines: string[] } | undefined
+  let open: { line: number; language: string; flag: string; notRun: string | undefined; lines: string[] } | undefined
+  let before = ''
   for (const [index, line] of markdown.split('\n').entries()) {
     const fence = /^```(\w*) *(\w*)$/.exec(line)
-    if (fence === null) open?.lines.push(line)
-    else if (open === undefined) open = { line: index + 1, language: fence[1] ?? '', flag: fence[2] ?? '', lines: [] }
-    else {
+    if (fence === null) {
+      if (open !== undefined) open.lines.push(line)
+      else if (line !== '') before = line
+    } else if (open === undefined) {
+      const notRun = /^<!-- not run: (.+) -->$/.exec(before)?.[1]
+      open = { line: index + 1, language: fence[1] ?? '', flag: fence[2] ?? '', notRun, lines: [] }
+    } else {
       const { lines, ...block } = open
       blocks.push({
         document,
@@ -39,6 +58,7 @@ export function blocksOf(document: string, markdown: string = readFileSync(root 
         text: `${lines.join('\n')}\n`,
       })
       open = undefined
+      before = ''
     }
   }
   if (open !== undefined) throw new Error(`${document}:${open.line}: the block is not closed`)

@@ -215,21 +215,21 @@ export class Gateway extends Hono<GatewayEnv> {
         maxBodyBytes,
         requestTimeoutMs,
         maxConcurrentRuns: maxWorkers,
-        translateError: parkWhenAway,
-        onTransition: count,
         ...(failpoint === undefined ? {} : { failpoint }),
       })
     const runs = this.checkpoints.store.database
     const keysShareRuns = this.idempotency.keyStore.database === runs
     const eventsShareRuns = this.events.store.database === runs
-    this.checkpoints.join(
-      commitHooks({
+    this.checkpoints.join({
+      ...commitHooks({
         idempotency: this.idempotency,
         events: serverType === 'durable' ? this.events : undefined,
         keysShareRuns,
         eventsShareRuns,
       }),
-    )
+      translateError: parkWhenAway,
+      onTransition: count,
+    })
     this.settings = {
       deduplicate,
       sharedCommit: keysShareRuns,
@@ -288,7 +288,7 @@ export class Gateway extends Hono<GatewayEnv> {
   principalOf(c: Context): string {
     const known: unknown = c.get('principal')
     if (typeof known === 'string') return known
-    const principal = this.#options.principal?.(c) ?? 'anonymous'
+    const principal = this.#options.principal?.(c) || 'anonymous'
     c.set('principal', principal)
     return principal
   }

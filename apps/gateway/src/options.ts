@@ -208,7 +208,10 @@ const schema = z.strictObject({
 /** Throws `GatewayError` for every option that is unknown or out of range, all at once, each with its path. */
 export function checkOptions(options: GatewayOptions): void {
   const result = schema.safeParse(options)
-  if (result.success) return
+  if (result.success) {
+    checkParts(options as Readonly<Record<string, unknown>>)
+    return
+  }
   const lines: string[] = []
   let unknown = false
   for (const issue of result.error.issues) {
@@ -228,6 +231,32 @@ export function checkOptions(options: GatewayOptions): void {
     lines.push(`Expected \`${at.join('.')}\`: ${issue.message}, got \`${shown(value)}\``)
   }
   throw new GatewayError(unknown ? 'unknown_option' : 'invalid_option', lines.join('\n'))
+}
+
+/** What is said to a part itself, and how it is called there, where the part is given. */
+const ofPart: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  checkpoints: {
+    maxWorkers: 'maxConcurrentRuns',
+    requestTimeoutMs: 'requestTimeoutMs',
+    leaseMs: 'leaseMs',
+    nodeId: 'nodeId',
+    failpoint: 'failpoint',
+    persistRequests: 'store',
+    coldTier: 'store',
+  },
+  deduplicator: { idempotencyWindowMs: 'windowMs', secret: 'secret', redisUrl: 'store' },
+}
+
+/** An option that a given part would make void is refused, so that every option does something. */
+function checkParts(options: Readonly<Record<string, unknown>>): void {
+  const lines: string[] = []
+  for (const [part, names] of Object.entries(ofPart)) {
+    if (options[part] === undefined) continue
+    for (const [name, there] of Object.entries(names))
+      if (options[name] !== undefined)
+        lines.push(`Expected no \`${name}\` beside \`${part}\`: give that its \`${there}\` instead`)
+  }
+  if (lines.length > 0) throw new GatewayError('invalid_option', lines.join('\n'))
 }
 
 function knownAt(path: readonly string[]): string[] {

@@ -2,6 +2,10 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CircuitBreaker } from '@gw/breaker'
+import { CheckpointManager } from '@gw/checkpoint'
+import { memoryCheckpointStore } from '@gw/checkpoint/memory'
+import { RequestDeduplicator } from '@gw/dedup'
+import { memoryDedupStore } from '@gw/dedup/memory'
 import { ConnectionPool } from '@gw/pool'
 import { afterEach, expect, test } from 'vitest'
 import { createGateway, type Gateway, type GatewayOptions } from '../src/index.ts'
@@ -29,6 +33,39 @@ test('G1: an unknown option throws with its path and the nearest known one; seve
     code: 'invalid_option',
     message: expect.stringContaining('`admin.token`'),
   })
+})
+
+test('G1: an option that a given part would make void is refused, with what the part calls it', async () => {
+  const checkpoints = new CheckpointManager({ store: memoryCheckpointStore() })
+  const deduplicator = new RequestDeduplicator({ store: memoryDedupStore() })
+  await expect(
+    gatewayOf({ checkpoints, maxWorkers: 5, deduplicator, idempotencyWindowMs: 1_000 }),
+  ).rejects.toMatchObject({
+    code: 'invalid_option',
+    message: expect.stringMatching(/`maxWorkers`.*`maxConcurrentRuns`[\s\S]*`idempotencyWindowMs`.*`windowMs`/),
+  })
+})
+
+test('G1, O3: with a manager of one’s own, too, an open breaker lets a run wait, and the figures count it', async () => {
+  const gateway = await gatewayOf({ checkpoints: new CheckpointManager({ store: memoryCheckpointStore() }) })
+  const breaker = new CircuitBreaker({ name: 'bank', openMs: 60_000 })
+  gateway.breakers.add('bank', breaker)
+  gateway.post('/pay', gateway.durable({ operation: 'pay' }), (c) =>
+    c.var.run.step('charge', () => breaker.run(() => c.json({}))).then(() => c.json({})),
+  )
+  await gateway.start()
+  breaker.forceOpen({ actor: 'ann' })
+  const answer = await gateway.request('/pay', { method: 'POST', headers: { prefer: 'wait=0' } })
+  const { id } = (await answer.json()) as { id: string }
+  await expect.poll(async () => (await gateway.checkpoints.get(id))?.reason).toMatch(/^breaker_open/)
+  expect(await gateway.metrics!.registry.metrics()).toContain('gw_transitions_total{name="checkpoint.waiting"} 1')
+})
+
+test('G1: an empty principal is nobody', async () => {
+  const gateway = await gatewayOf({ principal: (c) => c.req.header('x-user-id') })
+  gateway.get('/me', (c) => c.text(gateway.principalOf(c)))
+  const ask = async (id: string) => (await gateway.request('/me', { headers: { 'x-user-id': id } })).text()
+  expect([await ask(''), await ask('ann')]).toEqual(['anonymous', 'ann'])
 })
 
 test('G3: acceptance and outcome are one commit each, with claim, run and event', async () => {

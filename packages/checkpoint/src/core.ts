@@ -51,7 +51,7 @@ export class Core {
       now,
       random,
       timers,
-      translateError: options.translateError,
+      translateError: this.translateError,
       failpoint: options.failpoint,
       changed: (id) => this.wakeups.wake(id),
     }
@@ -88,13 +88,20 @@ export class Core {
   }
 
   tell(type: RunTransition['type'], run: RunRecord, actor?: string): void {
-    const { onTransition } = this.options
-    if (onTransition === undefined) return
-    try {
-      onTransition(actor === undefined ? { type, run } : { type, run, actor })
-    } catch (error) {
-      this.report(error)
+    for (const { onTransition } of this.hooks) {
+      try {
+        onTransition?.(actor === undefined ? { type, run } : { type, run, actor })
+      } catch (error) {
+        this.report(error)
+      }
     }
+  }
+
+  /** What a step or a handler threw, as the hooks see it, in the order in which they were added. */
+  readonly translateError = (error: unknown): unknown => {
+    let translated = error
+    for (const hook of this.hooks) if (hook.translateError !== undefined) translated = hook.translateError(translated)
+    return translated
   }
 
   readonly report = (error: unknown): void => {

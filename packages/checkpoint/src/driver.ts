@@ -80,9 +80,9 @@ export class Driver {
     thrown: unknown,
     operation: Operation,
   ): Promise<Settled> {
-    const { now, random, options } = this.#core
+    const { now, random } = this.#core
     if (run.plan !== undefined) return this.#unwind(record, run, run.plan, operation)
-    const error = thrown === undefined || options.translateError === undefined ? thrown : options.translateError(thrown)
+    const error = thrown === undefined ? undefined : this.#core.translateError(thrown)
     const verdict: Verdict = verdictOn(run, error, record.attempt, operation.retry, now(), random)
     switch (verdict.kind) {
       case 'lost':
@@ -108,11 +108,11 @@ export class Driver {
         return this.#unwind(record, run, cancelledPlan, operation)
       }
       case 'fail': {
-        const outcome = await failedOutcome(response, verdict.error.code, options.maxResponseBytes)
+        const outcome = await failedOutcome(response, verdict.error.code, this.#core.options.maxResponseBytes)
         return this.#unwind(record, run, { status: 'failed', reason: verdict.reason, outcome }, operation)
       }
       case 'complete': {
-        const { outcome, streaming } = await capture(response!, options.maxResponseBytes ?? 1_048_576)
+        const { outcome, streaming } = await capture(response!, this.#core.options.maxResponseBytes ?? 1_048_576)
         const settled = await this.finish(record, 'completed', undefined, outcome, run)
         if (settled === 'cancel_requested') return this.#unwind(record, run, cancelledPlan, operation)
         return streaming === undefined || settled.kind !== 'outcome' ? settled : { ...settled, streaming }

@@ -34,6 +34,10 @@ export interface CheckpointHooks {
    * resolves, so it must be safe to repeat.
    */
   readonly settle?: (run: RunRecord, outcome: Outcome) => Promise<void>
+  /** Called with what a step or a handler threw, before it is classified; what it gives back is classified instead. */
+  readonly translateError?: (error: unknown) => unknown
+  /** Observes; what it throws changes nothing. */
+  readonly onTransition?: (transition: RunTransition) => void
 }
 
 /** A step in a run's life, for audit and figures. */
@@ -83,14 +87,10 @@ export interface CheckpointManagerOptions extends CheckpointHooks {
   readonly maxResponseBytes?: number
   /** Handlers that may run at once: 1,000. Further runs are accepted and queued. */
   readonly maxConcurrentRuns?: number
-  /** Called with what a step or a handler threw, before it is classified; what it gives back is classified instead. */
-  readonly translateError?: (error: unknown) => unknown
   readonly now?: () => number
   readonly random?: () => number
   /** What periods are waited for with; the runtime's timers unless given. */
   readonly timers?: Timers
-  /** Observes; what it throws changes nothing. */
-  readonly onTransition?: (transition: RunTransition) => void
   /** Hears of errors that no caller is there to hear. */
   readonly onError?: (error: unknown) => void
   /** A port for fault tests. */

@@ -20,7 +20,7 @@ export interface RunPorts {
   readonly now: () => number
   readonly random: () => number
   readonly timers: Timers
-  readonly translateError: ((error: unknown) => unknown) | undefined
+  readonly translateError: (error: unknown) => unknown
   readonly failpoint: ((name: 'step.before' | 'step.after', run: Run) => void) | undefined
   /** Something that people watch has changed. */
   readonly changed: (id: string) => void

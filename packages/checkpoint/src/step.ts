@@ -49,7 +49,7 @@ export interface StepOptions<Value> {
 export interface AttemptPorts {
   readonly random: () => number
   readonly timers: Timers
-  readonly translateError: ((error: unknown) => unknown) | undefined
+  readonly translateError: (error: unknown) => unknown
   /** Throws when the run must not go on. */
   check(): void
   readonly fence: number
@@ -71,7 +71,7 @@ export async function attempt<Value>(
       return await once(ports, key, n, work, timeoutMs)
     } catch (thrown) {
       ports.check()
-      const error = ports.translateError === undefined ? thrown : ports.translateError(thrown)
+      const error = ports.translateError(thrown)
       const parks = typeof error === 'object' && error !== null && 'code' in error && error.code === 'parked'
       if (parks || n >= maxAttempts || retry?.retryable?.(error) === false) throw error
       const { initialMs = 100, factor = 2, maxMs = 30_000, jitterRatio = 0.2 } = retry!
