@@ -33,7 +33,7 @@ export interface SealedPayloads {
   sealStep(run: string, step: StepRecord, subject: Subject): Promise<StepRecord>
   /** An erased one has no value. */
   openStep(run: string, step: StepRecord): Promise<StepRecord>
-  sealSignal(run: string, name: string, value: string | Uint8Array, subject: Subject): Promise<Uint8Array>
+  sealSignal(run: string, name: string, value: string | Uint8Array, subject: Subject): Promise<string | Uint8Array>
   /** Field by field, so that a store can still merge; where there is a subject, nothing is sealed too, so that erasure shows. */
   sealData(run: string, data: string | undefined, subject: Subject): Promise<string | undefined>
   openData(run: string, data: string): Promise<string | undefined>
@@ -142,6 +142,23 @@ export function sealedPayloads(seal: Seal, allowUnsealed: boolean): SealedPayloa
         ...(merge === undefined ? {} : { merge: await sealFields(run, merge, subject) }),
       }
     },
+  }
+}
+
+/** The same for runs with a subject; what belongs to nobody stays as it is. */
+export function onlyOfSubjects(payloads: SealedPayloads): SealedPayloads {
+  const unless =
+    <Rest extends readonly unknown[], Plain, Sealed>(seal: (...args: [...Rest, Plain, Subject]) => Promise<Sealed>) =>
+    async (...args: [...Rest, Plain, Subject]): Promise<Sealed | Plain> =>
+      args.at(-1) === undefined ? (args.at(-2) as Plain) : seal(...args)
+  return {
+    ...payloads,
+    sealInput: unless(payloads.sealInput),
+    sealOutcome: unless(payloads.sealOutcome),
+    sealStep: unless(payloads.sealStep),
+    sealSignal: unless(payloads.sealSignal),
+    sealData: unless(payloads.sealData),
+    sealPatch: unless(payloads.sealPatch),
   }
 }
 

@@ -151,7 +151,7 @@ export type StoreNews =
  * 12. A refused unit leaves nothing of any of its writes.
  * 13. A revision grows with every change of the row. `patch` merges: two at once lose nothing.
  * 14. `unsettled` finds finished runs until `settle`.
- * 15. A lease runs from the last `beat` by the store's clock. `leave` ends it at once.
+ * 15. A lease runs from the last `beat` by the store's clock. `leave` ends it at once. `owners`, where there is one, says so.
  */
 export interface CheckpointStore {
   /** Whether an acknowledged write survives the process. */

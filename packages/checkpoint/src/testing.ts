@@ -508,6 +508,10 @@ const laws: readonly (readonly [name: string, law: Law])[] = [
   [
     'law 15: a lease runs from the last beat; a beat after it says that it had lapsed; leaving ends it at once',
     async (store, subject) => {
+      const lives = async (owner: string) => {
+        const lease = (await store.owners?.())?.find((each) => each.owner === owner)
+        return lease === undefined ? undefined : lease.leaseRemainingMs > 0
+      }
       const pulse = async (owner: string, leaseMs: number) =>
         ((await put(store, store.beat(owner, leaseMs))) as Pulse).lapsed
       const takes = async (owner: string) => {
@@ -517,10 +521,13 @@ const laws: readonly (readonly [name: string, law: Law])[] = [
       }
       equal([await pulse(alice, long), await pulse(alice, long)], [true, false])
       equal(await takes(alice), false)
+      if (store.owners !== undefined) equal(await lives(alice), true)
       await put(store, store.leave(alice))
+      equal(await lives(alice), undefined)
       equal(await takes(alice), true)
       equal(await pulse(bob, 20), true)
       await elapse(subject, 60)
+      if (store.owners !== undefined) equal(await lives(bob), false)
       equal(await takes(bob), true)
       equal([await pulse(bob, long), await pulse(bob, long)], [true, false])
     },

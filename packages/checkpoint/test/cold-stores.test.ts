@@ -7,6 +7,7 @@ import { sealedCheckpointStore } from '../src/stores/sealed.ts'
 import { sqliteCheckpointStore } from '../src/stores/sqlite.ts'
 import { tieredCheckpointStore } from '../src/stores/tiered.ts'
 import { testCheckpointStore } from '../src/testing.ts'
+import { memoryKeyring } from './fixture-keyring.ts'
 import { freshCold, freshDirectory } from './fixture-runs.ts'
 
 const keys = { current: 'a', keys: new Map([['a', randomBytes(32)]]) }
@@ -34,6 +35,10 @@ describe('T1: tiered around memory', () => {
 
 describe('T3: sealed around memory', () => {
   suiteAround((store) => sealedCheckpointStore({ store, keys, compressAboveBytes: 10 }))
+})
+
+describe('T5: sealed for subjects only', () => {
+  suiteAround((store) => sealedCheckpointStore({ store, keyring: memoryKeyring(), subjectsOnly: true }))
 })
 
 describe('T1, T3: sealed around tiered around SQLite', () => {

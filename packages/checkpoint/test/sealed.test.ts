@@ -126,6 +126,24 @@ for (const subject of [undefined, 'ann']) {
   })
 }
 
+test("T5: with subjectsOnly a subject's payloads are sealed, and everyone else's lie as they would without", async () => {
+  const db = await openDatabase({ directory: freshDirectory() })
+  onTestFinished(() => db.close())
+  const inner = sqliteCheckpointStore({ db })
+  const keyring = memoryKeyring()
+  const store = sealedCheckpointStore({ store: inner, keyring, subjectsOnly: true })
+  const ofAnn = await canaryRun(store, 'ann')
+  for (const file of filesOf(db.directory)) expect(isIn(file)).toBe(false)
+  const ofNobody = await canaryRun(store)
+  expect(filesOf(db.directory).some(isIn)).toBe(true)
+  expect(await wholeOf(inner, ofNobody)).toEqual(await wholeOf(store, ofNobody))
+  expect((await store.outcome(ofAnn))?.status).toBe(200)
+  await keyring.erase('ann')
+  expect((await store.outcome(ofAnn))?.status).toBe(410)
+  expect((await store.outcome(ofNobody))?.status).toBe(200)
+  expect(() => sealedCheckpointStore({ store: inner, subjectsOnly: true })).toThrow('`keyring`')
+})
+
 async function sealed(
   changes: Partial<SealedCheckpointStoreOptions> = {},
   inner = memoryCheckpointStore({ shared: true }),

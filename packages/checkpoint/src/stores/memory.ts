@@ -264,6 +264,7 @@ export function memoryCheckpointStore(options: MemoryCheckpointStoreOptions = {}
       return found
     },
     counts: async () => ({ ...tables.counts }),
+    owners: async () => [...nodes].map(([owner, expiresAt]) => ({ owner, leaseRemainingMs: expiresAt - now() })),
     held: async (owner) =>
       [...tables.active]
         .map((id) => runs.get(id)!)

@@ -89,6 +89,12 @@ export function postgresCheckpointStore({ db }: PostgresCheckpointStoreOptions):
       )
       return rows.map(({ id, fence }) => ({ id, fence: Number(fence) }))
     },
+    async owners() {
+      const rows = await db.query<{ owner: string; remaining: number }>(
+        sql`SELECT owner, (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS remaining FROM gw_run_node ORDER BY owner`,
+      )
+      return rows.map(({ owner, remaining }) => ({ owner, leaseRemainingMs: Math.round(Number(remaining)) }))
+    },
     unsettled: (limit) =>
       runs(
         sql`WHERE r.settled = 0 AND r.status IN ('completed', 'failed', 'cancelled', 'dead') ORDER BY r.id LIMIT ${limit}`,

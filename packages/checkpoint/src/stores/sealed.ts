@@ -1,7 +1,8 @@
+import { CheckpointError } from '../errors.ts'
 import { checkOptions, having, type OptionRule } from '../option-rules.ts'
 import type { RunRecord, StepRecord } from '../run-record.ts'
 import { createSeal, type SealOptions, sealRules } from '../seal.ts'
-import { erasedOutcome, isErased, sealedPayloads } from '../sealed-payload.ts'
+import { erasedOutcome, isErased, onlyOfSubjects, sealedPayloads } from '../sealed-payload.ts'
 import type { CheckpointStore, Claimed } from '../store.ts'
 import type { Durability, Unit, Write } from '../unit.ts'
 
@@ -13,6 +14,8 @@ export interface SealedCheckpointStoreOptions extends SealOptions {
   readonly store: CheckpointStore
   /** Reads payloads that were stored before sealing began, as they are. Refused with `not_sealed` unless `true`. */
   readonly allowUnsealed?: boolean
+  /** Seals the payloads of runs with a subject only, and leaves and reads all others as they are: `false`. Needs a keyring. */
+  readonly subjectsOnly?: boolean
 }
 
 /** A write whose payloads are sealed when its unit commits, and whose result is opened after it. */
@@ -37,8 +40,11 @@ interface Added {
  */
 export function sealedCheckpointStore(options: SealedCheckpointStoreOptions): CheckpointStore {
   checkOptions(options, rules)
-  const { store, allowUnsealed = false, ...sealing } = options
-  const payloads = sealedPayloads(createSeal(sealing), allowUnsealed)
+  const { store, allowUnsealed = false, subjectsOnly = false, ...sealing } = options
+  if (subjectsOnly && sealing.keyring === undefined)
+    throw new CheckpointError('invalid_option', 'Expected `keyring` where `subjectsOnly` is given')
+  const sealed = sealedPayloads(createSeal(sealing), allowUnsealed || subjectsOnly)
+  const payloads = subjectsOnly ? onlyOfSubjects(sealed) : sealed
   const pending = new WeakMap<Write, PendingWrite>()
   const subjects = subjectsOf(store, sealing.keyring !== undefined)
 
@@ -47,6 +53,9 @@ export function sealedCheckpointStore(options: SealedCheckpointStoreOptions): Ch
     pending.set(placeholder, result === undefined ? { write } : { write, result })
     return placeholder
   }
+
+  /** Whether it is known without a look that nothing of the run is sealed. */
+  const nobodys = (id: string) => subjectsOnly && subjects.areNobodys(id)
 
   /** A write that carries no payload, whose result does. */
   function opening(write: Write, result: (result: unknown) => Promise<unknown>): Write {
@@ -70,29 +79,36 @@ export function sealedCheckpointStore(options: SealedCheckpointStoreOptions): Ch
     subject: string | undefined,
   ): Promise<StepRecord[]> => Promise.all(steps.map((step) => payloads.sealStep(run, step, subject)))
 
-  const sealed: CheckpointStore = {
+  const around: CheckpointStore = {
     ...store,
     unit: () => sealedUnit(store.unit(), pending),
 
-    accept: (run, input, past = {}) =>
-      later(async () => {
-        const { id } = run
-        const subject = subjects.learn(run)
+    accept(run, input, past = {}) {
+      const { id } = run
+      const subject = subjects.learn(run)
+      if (nobodys(id)) return store.accept(run, input, past)
+      return later(async () => {
         const data = await payloads.sealData(id, run.data, subject)
         const { steps, outcome } = past
         return store.accept({ ...run, data }, await payloads.sealInput(id, input, subject), {
           ...(steps === undefined ? {} : { steps: await sealSteps(id, steps, subject) }),
           ...(outcome === undefined ? {} : { outcome: await payloads.sealOutcome(id, outcome, subject) }),
         })
-      }),
-    keep: (held, steps, statements) =>
-      later(async () => store.keep(held, await sealSteps(held.id, steps, await subjects.of(held.id)), statements)),
+      })
+    },
+    keep(held, steps, statements) {
+      if (nobodys(held.id)) return store.keep(held, steps, statements)
+      return later(async () =>
+        store.keep(held, await sealSteps(held.id, steps, await subjects.of(held.id)), statements),
+      )
+    },
     patch: (held, patch) => {
-      if (patch.data === undefined && patch.merge === undefined) return store.patch(held, patch)
+      if ((patch.data === undefined && patch.merge === undefined) || nobodys(held.id)) return store.patch(held, patch)
       return later(async () => store.patch(held, await payloads.sealPatch(held.id, patch, await subjects.of(held.id))))
     },
-    finish: (held, ending) =>
-      later(async () => {
+    finish(held, ending) {
+      if (nobodys(held.id)) return store.finish(held, ending)
+      return later(async () => {
         const subject = await subjects.of(held.id)
         const outcome = await payloads.sealOutcome(held.id, ending.outcome, subject).catch((error: unknown) => {
           // A run outlives its subject's key only to end; its answer is not kept.
@@ -100,7 +116,8 @@ export function sealedCheckpointStore(options: SealedCheckpointStoreOptions): Ch
           return payloads.sealOutcome(held.id, erasedOutcome, undefined)
         })
         return store.finish(held, { ...ending, outcome })
-      }),
+      })
+    },
     claim: (claim) =>
       opening(store.claim(claim), async (result) => {
         const { runs, nextWakeAt } = result as Claimed
@@ -127,7 +144,12 @@ export function sealedCheckpointStore(options: SealedCheckpointStoreOptions): Ch
       const input = await store.input(id)
       return input === undefined ? undefined : payloads.openInput(id, input)
     },
-    steps: async (id) => Promise.all((await store.steps(id)).map((step) => payloads.openStep(id, step))),
+    async steps(id) {
+      const steps = await store.steps(id)
+      // Bytes that nobody sealed may look like anything.
+      if (subjectsOnly && (await subjects.of(id)) === undefined) return steps
+      return Promise.all(steps.map((step) => payloads.openStep(id, step)))
+    },
     async outcome(id) {
       const outcome = await store.outcome(id)
       return outcome === undefined ? undefined : payloads.openOutcome(id, outcome)
@@ -135,9 +157,9 @@ export function sealedCheckpointStore(options: SealedCheckpointStoreOptions): Ch
     list: async (query) => openRuns(await store.list(query)),
     unsettled: async (limit) => openRuns(await store.unsettled(limit)),
   }
-  if (store.transact === undefined) return sealed
+  if (store.transact === undefined) return around
   return {
-    ...sealed,
+    ...around,
     transact: (held, work) =>
       store.transact!(held, async (transaction) =>
         payloads.sealStep(held.id, await work(transaction), await subjects.of(held.id)),
@@ -149,6 +171,7 @@ const rules: Readonly<Record<string, OptionRule>> = {
   ...sealRules,
   store: { ...having('a checkpoint store', 'accept', 'keep', 'finish'), required: true },
   allowUnsealed: { expected: '`true` or `false`', accepts: (value) => typeof value === 'boolean' },
+  subjectsOnly: { expected: '`true` or `false`', accepts: (value) => typeof value === 'boolean' },
 }
 
 /** Seals what is pending when it commits, in the order in which writes were added. */
@@ -157,6 +180,10 @@ function sealedUnit(unit: Unit, pending: WeakMap<Write, PendingWrite>): Unit {
   return {
     add: (write, onCommitted) => void added.push({ write, onCommitted }),
     async commit(): Promise<Durability> {
+      if (added.every(({ write }) => !pending.has(write))) {
+        for (const { write, onCommitted } of added) unit.add(write, onCommitted)
+        return unit.commit()
+      }
       const results: (() => Promise<void>)[] = []
       const writes = await Promise.all(added.map(({ write }) => pending.get(write)?.write() ?? write))
       for (const [i, { write, onCommitted }] of added.entries()) {
@@ -182,6 +209,7 @@ function subjectsOf(store: CheckpointStore, used: boolean) {
   }
   return {
     learn,
+    areNobodys: (id: string) => known.has(id) && known.get(id) === undefined,
     async of(id: string): Promise<string | undefined> {
       if (!used || known.has(id)) return known.get(id)
       const run = await store.get(id)

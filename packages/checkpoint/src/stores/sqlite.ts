@@ -438,6 +438,12 @@ export function sqliteCheckpointStore({ db }: SqliteCheckpointStoreOptions): Che
         owner,
       )
     },
+    async owners() {
+      const now = Date.now()
+      return db.reader
+        .all<{ owner: string; expires_at: number }>('SELECT owner, expires_at FROM gw_run_node ORDER BY owner')
+        .map(({ owner, expires_at }) => ({ owner, leaseRemainingMs: expires_at - now }))
+    },
     async unsettled(limit) {
       return db.reader
         .all<RunRow>(
