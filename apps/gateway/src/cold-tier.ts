@@ -15,20 +15,24 @@ export interface ColdTierOptions {
   readonly onError?: (error: unknown) => void
 }
 
-/** The bucket that a URL names. Throws `invalid_option`. */
+/** The cold store that a URL names. Throws `invalid_option`. */
 export function coldStoreAt(url: string): ColdStore {
+  const { client, url: place, bucket, region, prefix } = bucketAt(url, '`coldTier.url`')
+  return s3CheckpointStore({ client, bucket, endpoint: place.origin, region, ...(prefix === null ? {} : { prefix }) })
+}
+
+/** The bucket that a URL names, with its keys: `https://key:secret@host/bucket?region=…&prefix=…`. Throws `invalid_option`. */
+export function bucketAt(url: string, option = '`audit.archive`') {
   const parsed = URL.canParse(url) ? new URL(url) : undefined
-  const bucket = parsed?.pathname.replace(/^\/|\/$/g, '') ?? ''
+  const [bucket = '', ...folders] = (parsed?.pathname ?? '').replace(/^\/|\/$/g, '').split('/')
   if (
     parsed === undefined ||
     !/^https?:$/.test(parsed.protocol) ||
     parsed.username === '' ||
-    !/^[a-z0-9.-]{3,63}$/.test(bucket)
+    !/^[a-z0-9.-]{3,63}$/.test(bucket) ||
+    (option === '`coldTier.url`' && folders.length > 0)
   ) {
-    throw new GatewayError(
-      'invalid_option',
-      'Expected `coldTier.url` to be like https://key:secret@host/bucket?region=…',
-    )
+    throw new GatewayError('invalid_option', `Expected ${option} to be like https://key:secret@host/bucket?region=…`)
   }
   const region = parsed.searchParams.get('region') ?? 'us-east-1'
   const prefix = parsed.searchParams.get('prefix')
@@ -38,7 +42,7 @@ export function coldStoreAt(url: string): ColdStore {
     region,
     service: 's3',
   })
-  return s3CheckpointStore({ client, bucket, endpoint: parsed.origin, region, ...(prefix === null ? {} : { prefix }) })
+  return { client, url: new URL(parsed.pathname, parsed.origin), bucket, region, prefix }
 }
 
 /** An engine whose completed requests move on to S3 and whose requests are backed up there; the engine alone acknowledges. */

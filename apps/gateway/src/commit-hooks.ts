@@ -70,5 +70,6 @@ function outcomeType(run: RunRecord) {
 }
 
 function outcomeData(run: RunRecord, outcome: Outcome) {
-  return { operation: run.operation, run: run.id, status: outcome.status, attempt: run.attempt }
+  const { operation, id, attempt, createdAt, updatedAt } = run
+  return { operation, run: id, status: outcome.status, attempt, execution_time_ms: Math.max(0, updatedAt - createdAt) }
 }

@@ -1,13 +1,23 @@
 import { type EventStore, type Projection, performanceFigures, requestStates } from '@gw/events'
 import { type ArchiveTarget, type RetainOptions, retain, SegmentArchive } from '@gw/events/archive'
 import { folderArchive } from '@gw/events/folder'
-import type { NoteSigner } from '@gw/events/proofs'
-import { signCheckpoint } from '@gw/events/proofs'
+import { type NoteSigner, signCheckpoint } from '@gw/events/proofs'
+import { s3Archive } from '@gw/events/s3'
+import { bucketAt } from './cold-tier.ts'
 import { signerOf } from './signing-key.ts'
+
+function archiveAt(place: string): ArchiveTarget {
+  if (!/^https?:\/\//.test(place)) return folderArchive({ path: place })
+  const { client, url } = bucketAt(place)
+  return s3Archive({ client, url: url.href })
+}
 
 /** How the audit trail is kept over time. */
 export interface AuditOptions {
-  /** Where segments go that retention takes from the store: a folder, or a target such as `s3Archive` of `@gw/events/s3`. */
+  /**
+   * Where segments go that retention takes from the store: a folder, `https://key:secret@host/bucket/prefix?region=…`, or a target such
+   * as `s3Archive` of `@gw/events/s3`.
+   */
   readonly archive?: string | ArchiveTarget
   /** Events may leave the store for the archive so long after they happened; never, unless given. */
   readonly retentionMs?: number
@@ -44,7 +54,7 @@ export class EventKeeping {
       archive === undefined
         ? undefined
         : new SegmentArchive({
-            target: typeof archive === 'string' ? folderArchive({ path: archive }) : archive,
+            target: typeof archive === 'string' ? archiveAt(archive) : archive,
             ...(maxSegmentBytes === undefined ? {} : { maxSegmentBytes }),
           })
     this.retention = {

@@ -3,12 +3,11 @@ import { writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { CircuitBreaker, type CircuitBreakerOptions, loadCockatiel } from '@gw/breaker'
-import { CheckpointManager, type DurableOptions, type Run } from '@gw/checkpoint'
+import { CheckpointManager, type DurableOptions, type Run, type RunTransition } from '@gw/checkpoint'
 import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
 import { nodeCrypto } from '@gw/dedup/node'
 import { EventStore } from '@gw/events'
-import type { Keyring } from '@gw/events/privacy'
 import type { Database } from '@gw/sqlite'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { adminApp } from './admin/app.ts'
@@ -29,6 +28,7 @@ import { checkOptions, type GatewayOptions } from './options.ts'
 import { parkWhenAway } from './park.ts'
 import { durableWay, requestWay } from './pipeline.ts'
 import { GatewayPools } from './pools.ts'
+import { eventPrivacyOf, type GatewayKeyring, keyringOf, withSubjectsSealed } from './privacy.ts'
 import { type ProxyRouteOptions, proxyRoute, Upstreams } from './proxy/routes.ts'
 import type { UpstreamOptions } from './proxy/upstream.ts'
 import { requestRoutes } from './request-routes.ts'
@@ -84,6 +84,16 @@ export interface GatewaySettings {
   readonly drainDelayMs: number
 }
 
+/** Steps in a run's life that are events of their own; what people do to a run is one before it is done. */
+const noted: ReadonlySet<string> = new Set([
+  'checkpoint.resumed',
+  'checkpoint.waiting',
+  'checkpoint.parked',
+  'checkpoint.lease_lost',
+  'checkpoint.interrupted',
+])
+const maxBufferedEvents = 5_000
+
 type Hook = () => void | Promise<void>
 
 /** A Hono app with durability: durable routes, idempotency keys, an audit trail, breakers and pools. */
@@ -112,7 +122,7 @@ export class Gateway extends Hono<GatewayEnv> {
   /** The audit trail's archive, signed checkpoints and projections. */
   readonly keeping: EventKeeping
   /** Holds the keys of subjects, where there is one. */
-  readonly keyring: Keyring | undefined
+  readonly keyring: GatewayKeyring | undefined
   readonly storage: StorageUpkeep
   /** The configuration in force, secrets and all. */
   configuration: () => unknown
@@ -169,13 +179,15 @@ export class Gateway extends Hono<GatewayEnv> {
 
     this.configuration = () => plainOptions(options)
     this.report = (error) => logger?.error({ err: error })
-    this.keyring = options.privacy?.keyring
+    this.keyring = keyringOf(options.privacy ?? {}, engine)
+    const privacy = eventPrivacyOf(options.privacy ?? {}, this.keyring)
     this.keeping = new EventKeeping(options.audit ?? {}, engine.directory, this.report)
     this.events =
       options.events ??
       new EventStore({
         store: engine.eventLog(),
         ...(this.keeping.segments === undefined ? {} : { archive: this.keeping.segments }),
+        ...(privacy === undefined ? {} : { privacy }),
       })
     this.audit = new AuditQueue(this.events, (error) => logger?.error({ err: error }, 'an audit event was lost'))
     this.breakers = new GatewayBreakers(({ type, name, actor, at, ...transition }) => {
@@ -209,7 +221,7 @@ export class Gateway extends Hono<GatewayEnv> {
     this.checkpoints =
       options.checkpoints ??
       new CheckpointManager({
-        store: persistRequests ? engine.checkpointStore() : memoryCheckpointStore(),
+        store: withSubjectsSealed(persistRequests ? engine.checkpointStore() : memoryCheckpointStore(), this.keyring),
         nodeId,
         leaseMs,
         maxBodyBytes,
@@ -228,7 +240,10 @@ export class Gateway extends Hono<GatewayEnv> {
         eventsShareRuns,
       }),
       translateError: parkWhenAway,
-      onTransition: count,
+      onTransition: (transition) => {
+        count(transition)
+        this.#noteTransition(transition)
+      },
     })
     this.settings = {
       deduplicate,
@@ -478,6 +493,17 @@ export class Gateway extends Hono<GatewayEnv> {
     await this.#closeParts()
   }
 
+  /** What happens to a run between its acceptance and its outcome is in the trail too, within a second, and never waited for. */
+  #noteTransition({ type, run: { id, owner, attempt, recoveries, reason, wakeAt } }: RunTransition): void {
+    if (!noted.has(type) || this.#options.serverType === 'basic') return
+    if (this.events.buffered.events >= maxBufferedEvents) {
+      this.metrics?.count('audit.dropped')
+      return
+    }
+    const data = { run: id, owner, attempt, recoveries, reason, wakeAt }
+    this.events.append(type, data, { subject: id, durability: 'memory' }).catch(this.report)
+  }
+
   #saveBreakers(): void {
     this.#snapshotDue = false
     try {
@@ -496,6 +522,7 @@ export class Gateway extends Hono<GatewayEnv> {
     await this.keeping.stop()
     await this.idempotency.stop()
     await this.events.stop()
+    this.keyring?.close()
     await this.upstreams.destroy()
     await this.engine.close()
   }

@@ -12,6 +12,7 @@ import { z } from 'zod'
 import type { ColdTierOptions } from './cold-tier.ts'
 import { GatewayError } from './errors.ts'
 import type { AuditOptions } from './event-keeping.ts'
+import type { PrivacyOptions } from './privacy.ts'
 
 /** A point at which a fault test may stop the process; see `failpoint` of {@link GatewayOptions}. */
 export type Failpoint =
@@ -85,6 +86,7 @@ export interface GatewayOptions {
   readonly admin?: AdminOptions
   /** The audit trail's archive and retention, and the key that signs its checkpoints. */
   readonly audit?: AuditOptions
+  /** Where the keys of subjects lie, and what is personal in events. */
   readonly privacy?: PrivacyOptions
   /** 32 bytes that key the storage names of idempotency keys; made and kept in the database by default. */
   readonly secret?: Uint8Array
@@ -105,11 +107,6 @@ export interface AdminOptions {
   readonly readToken?: string
   /** Names that requests may call a loopback listener by, beside localhost and the loopback addresses: of a proxy in front. */
   readonly allowedHosts?: readonly string[]
-}
-
-/** What is personal, and where the keys lie that it is encrypted with. */
-export interface PrivacyOptions {
-  readonly keyring?: Keyring
 }
 
 const period = z.number().min(0)
@@ -197,7 +194,13 @@ const schema = z.strictObject({
       projections: z.boolean().optional(),
     })
     .optional(),
-  privacy: z.strictObject({ keyring: given<Keyring>('a keyring').optional() }).optional(),
+  privacy: z
+    .strictObject({
+      keysFile: z.string().min(1).optional(),
+      keyring: given<Keyring>('a keyring').optional(),
+      personal: z.record(z.string(), z.array(z.string().startsWith('/', 'expected JSON pointers'))).optional(),
+    })
+    .optional(),
   secret: z
     .instanceof(Uint8Array)
     .refine((bytes) => bytes.length >= 32, 'expected at least 32 bytes')

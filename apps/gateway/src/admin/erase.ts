@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { erase } from '../erasure.ts'
+import { erase, receiptOf } from '../erasure.ts'
 import type { Gateway } from '../gateway.ts'
+import { audited } from './audited.ts'
 import { adminRoutes, answer, refusals } from './problems.ts'
 
 const route = createRoute({
@@ -25,8 +26,11 @@ const route = createRoute({
       z.object({
         receipt: z.string().openapi({ description: 'Names the erasure in the trail without naming the subject' }),
         position: z.string(),
-        requests: z.int().openapi({ description: 'Requests whose payloads are unreadable now' }),
         keys: z.int().openapi({ description: 'Idempotency records that were removed' }),
+        requests: z
+          .int()
+          .openapi({ description: 'Its finished requests that nothing had encrypted; they were removed' }),
+        unfinished: z.int().openapi({ description: 'Those that still go on; erase again when they are finished' }),
       }),
       'It is erased, and the event that says so is durable',
     ),
@@ -38,7 +42,11 @@ const route = createRoute({
 export function eraseRoutes(gateway: Gateway) {
   return adminRoutes().openapi(route, async (c) => {
     const { subject, tenant } = c.req.valid('json')
-    const erased = await erase(gateway, subject, { actor: c.var.actor, ...(tenant === undefined ? {} : { tenant }) })
+    await gateway.events.start()
+    const intent = { type: 'admin.subject.erase', data: { receipt: receiptOf(gateway, subject) } }
+    const erased = await audited(c, gateway, intent, () =>
+      erase(gateway, subject, { actor: c.var.actor, ...(tenant === undefined ? {} : { tenant }) }),
+    )
     return c.json(erased, 200)
   })
 }

@@ -36,6 +36,17 @@ export function gatewayOptionsOf(config: GatewayConfig): GatewayOptions {
     viaName: config.viaName,
     metrics: metrics && given(metrics),
     admin: admin && given(admin),
+    audit:
+      config.audit &&
+      given({
+        archive: config.audit.archive,
+        retentionMs: config.audit.retention,
+        maxEvents: config.audit.maxEvents,
+        maxSegmentBytes: config.audit.maxSegment,
+        intervalMs: config.audit.interval,
+        projections: config.audit.projections,
+      }),
+    privacy: config.privacy && given(config.privacy),
     secret: secret === undefined ? undefined : new TextEncoder().encode(secret),
     logger: logLevel === 'silent' ? undefined : pino({ level: logLevel }),
   }) as GatewayOptions

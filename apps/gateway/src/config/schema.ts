@@ -101,6 +101,26 @@ export const configSchema = z
         backupInterval: duration('requests are backed up there so often').optional(),
       })
       .optional(),
+    audit: z
+      .strictObject({
+        archive: z
+          .string()
+          .min(1)
+          .optional()
+          .meta({ description: 'a folder, or https://key:secret@host/bucket?region=…', secret: true }),
+        retention: duration('events move to the archive so long after they happened').optional(),
+        maxEvents: z.int().min(0).optional().meta({ description: 'how many events stay in the store' }),
+        maxSegment: size('how much a segment of the archive holds').optional(),
+        interval: duration('how often a checkpoint is signed and retention runs').optional(),
+        projections: z.boolean().optional(),
+      })
+      .optional(),
+    privacy: z
+      .strictObject({
+        keysFile: z.string().min(1).optional().meta({ description: 'where the keys of subjects lie' }),
+        personal: z.record(z.string(), z.array(z.string().startsWith('/', 'expected JSON pointers'))).optional(),
+      })
+      .optional(),
     secret: z.string().min(32, 'expected at least 32 characters').optional().meta({ secret: true }),
     apiTokens: z
       .record(z.string().regex(/^[A-Za-z0-9._@-]+$/), z.string().min(1).meta({ secret: true }))
