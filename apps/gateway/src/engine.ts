@@ -24,6 +24,8 @@ export interface EngineHealth {
   readonly reason?: string
   readonly pendingWrites: number
   readonly commits: number
+  /** How long the commits took together. */
+  readonly commitMs: number
 }
 
 /** Where runs, keys and events are kept. Stores on one database commit together. */
@@ -148,7 +150,7 @@ function memoryEngine(directory: string): Engine {
     kind: 'memory',
     directory: ownDirectory(directory),
     get health() {
-      return { state: closed ? ('closed' as const) : ('open' as const), pendingWrites: 0, commits: 0 }
+      return { state: closed ? ('closed' as const) : ('open' as const), pendingWrites: 0, commits: 0, commitMs: 0 }
     },
     checkpointStore: () => memoryCheckpointStore(),
     dedupStore: () => memoryDedupStore(),

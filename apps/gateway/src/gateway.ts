@@ -16,6 +16,7 @@ import { AuditQueue } from './audit-queue.ts'
 import { type BreakerSnapshots, breakerSnapshots } from './breaker-snapshots.ts'
 import { GatewayBreakers } from './breakers.ts'
 import { commitHooks } from './commit-hooks.ts'
+import { RecentFigures } from './dashboard/recent-figures.ts'
 import { type EmbeddedEngine, type Engine, openEngine } from './engine.ts'
 import { errorResponse } from './error-response.ts'
 import { GatewayError } from './errors.ts'
@@ -111,6 +112,8 @@ export class Gateway extends Hono<GatewayEnv> {
   /** Appends to the audit trail what no request waits for. */
   readonly audit: AuditQueue
   readonly metrics: Metrics | undefined
+  /** The last hour of this process, for the dashboard. */
+  readonly figures: RecentFigures = new RecentFigures()
   readonly admission: Admission
   readonly upstreams: Upstreams
   /** How dedup finds the run behind a key. */
@@ -175,7 +178,10 @@ export class Gateway extends Hono<GatewayEnv> {
       ...(viaName === undefined ? {} : { viaName }),
     })
     this.metrics = enabled ? new Metrics(namespace) : undefined
-    const count = ({ type }: { readonly type: string }) => this.metrics?.count(type)
+    const count = ({ type }: { readonly type: string }) => {
+      this.figures.count(type)
+      this.metrics?.count(type)
+    }
 
     this.configuration = () => plainOptions(options)
     this.report = (error) => logger?.error({ err: error })
@@ -268,6 +274,7 @@ export class Gateway extends Hono<GatewayEnv> {
       requestWay({
         admission: this.admission,
         metrics: this.metrics,
+        figures: this.figures,
         log:
           logger &&
           ((c, durationMs) =>

@@ -13,6 +13,7 @@ import { dedup } from '@gw/dedup'
 import type { Context, MiddlewareHandler } from 'hono'
 import { routePath } from 'hono/route'
 import type { Admission } from './admission.ts'
+import type { RecentFigures } from './dashboard/recent-figures.ts'
 import type { DurableRouteOptions, Gateway, GatewayEnv } from './gateway.ts'
 import type { Metrics } from './metrics.ts'
 import { problem } from './problem.ts'
@@ -22,11 +23,12 @@ import { requestIdOf } from './request-id.ts'
 export interface RequestWayParts {
   readonly admission: Admission
   readonly metrics: Metrics | undefined
+  readonly figures: RecentFigures
   readonly log: ((c: Context, durationMs: number) => void) | undefined
 }
 
 /** What every request passes first. Health answers are never refused. */
-export function requestWay({ admission, metrics, log }: RequestWayParts): MiddlewareHandler<GatewayEnv> {
+export function requestWay({ admission, metrics, figures, log }: RequestWayParts): MiddlewareHandler<GatewayEnv> {
   return async function requestWay(c, next) {
     const began = performance.now()
     const requestId = requestIdOf(c.req.header('x-request-id'))
@@ -46,12 +48,14 @@ export function requestWay({ admission, metrics, log }: RequestWayParts): Middle
     }
     c.res.headers.set('x-request-id', requestId)
     const durationMs = performance.now() - began
+    const status = c.get('sentStatus') ?? c.res.status
+    if (!c.req.path.startsWith('/health/')) figures.record(durationMs, status)
     if (metrics !== undefined) {
       const route = c.get('matchedRoute') ?? routePath(c, -1)
       metrics.observe({
         method: c.req.method,
         route: route === '/*' || route === '*' ? 'unmatched' : route,
-        status: c.get('sentStatus') ?? c.res.status,
+        status,
         durationSeconds: durationMs / 1_000,
       })
     }

@@ -139,6 +139,11 @@ export class CheckpointManager {
     return this.#core.live.has(id)
   }
 
+  /** The operations that this process can run, by name. */
+  get operations(): readonly string[] {
+    return [...this.#core.operations.keys()]
+  }
+
   /** Whether this process can run that operation. */
   serves(operation: string): boolean {
     return this.#core.operations.has(operation)

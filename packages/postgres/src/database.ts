@@ -25,6 +25,8 @@ export interface PostgresDatabaseHealth {
   readonly pendingWrites: number
   /** Transactions that were committed for units. */
   readonly commits: number
+  /** How long those took together, from the moment a lane took the units up until they were durable. */
+  readonly commitMs: number
   /** Writes in the units that were committed. */
   readonly writes: number
 }

@@ -58,6 +58,7 @@ export class GroupCommit {
   #drained: (() => void)[] = []
   #closed = false
   commits = 0
+  commitMs = 0
   writes = 0
 
   constructor(options: GroupCommitOptions) {
@@ -178,6 +179,7 @@ export class GroupCommit {
     let units = batch
     let refusals = 0
     let conflicts = 0
+    const began = performance.now()
     for (;;) {
       units = this.#withoutSettled(units)
       if (units.length === 0) return
@@ -187,6 +189,7 @@ export class GroupCommit {
       const attempt = await this.#attempt(lane, line, units)
       if (attempt.ended === 'committed') {
         this.commits++
+        this.commitMs += performance.now() - began
         for (const unit of units) {
           if (!unit.settled) this.writes += unit.steps.length
           unit.commit(attempt.level)

@@ -104,13 +104,14 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
   }
 
   get health(): PostgresDatabaseHealth {
-    const { pending, commits, writes } = this.#group
+    const { pending, commits, commitMs, writes } = this.#group
     const state = this.#closed !== undefined ? 'closed' : this.#unavailable !== undefined ? 'unavailable' : 'open'
     return {
       state,
       ...(state === 'unavailable' ? { reason: this.#unavailable! } : {}),
       pendingWrites: pending,
       commits,
+      commitMs,
       writes,
     }
   }

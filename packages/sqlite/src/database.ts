@@ -19,6 +19,8 @@ export interface DatabaseHealth {
   readonly reason?: string
   readonly pendingWrites: number
   readonly commits: number
+  /** How long the commits took together, each from the moment its first write was handed over until it was durable. */
+  readonly commitMs: number
   readonly writes: number
 }
 

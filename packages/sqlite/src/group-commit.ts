@@ -49,13 +49,15 @@ export class GroupCommit {
   #queue: PendingUnit[] = []
   #overflow: PendingUnit[] = []
   #scheduled = false
-  /** The sizes of the messages that are not answered yet. */
+  /** The sizes of the messages that are not answered yet, and when each was sent. */
   #messages: number[] = []
+  #sentAt: number[] = []
   #drained: (() => void)[] = []
   #nextId = 0
   #failure: SqliteError | undefined
   #closed = false
   commits = 0
+  commitMs = 0
   writes = 0
 
   static start(options: GroupCommitOptions): Promise<GroupCommit> {
@@ -170,6 +172,7 @@ export class GroupCommit {
     this.#queue = []
     for (const unit of units) this.#sent.push(unit)
     this.#messages.push(units.length)
+    this.#sentAt.push(performance.now())
     this.#post({ type: 'batch', sync: units.some(({ sync }) => sync), units: units.map(({ message }) => message) })
   }
 
@@ -196,8 +199,14 @@ export class GroupCommit {
 
   #answer(answers: readonly Answer[]): void {
     const units = this.#sent.splice(0, answers.length)
-    for (let left = answers.length; left > 0; ) left -= this.#messages.shift()!
+    const now = performance.now()
+    let sentAt = now
+    for (let left = answers.length; left > 0; ) {
+      left -= this.#messages.shift()!
+      sentAt = Math.min(sentAt, this.#sentAt.shift()!)
+    }
     this.commits++
+    this.commitMs += now - sentAt
     if (this.#overflow.length > 0) {
       this.#queue.push(...this.#overflow.splice(0, this.#maxPending - this.#sent.length - this.#queue.length))
       this.#schedule()

@@ -71,13 +71,14 @@ class SqliteDatabase implements Database {
   }
 
   get health(): DatabaseHealth {
-    const { failure, pending, commits, writes } = this.#group
+    const { failure, pending, commits, commitMs, writes } = this.#group
     const state = failure !== undefined ? 'failed' : this.#closed !== undefined ? 'closed' : 'open'
     return {
       state,
       ...(failure === undefined ? {} : { reason: failure.message }),
       pendingWrites: pending,
       commits,
+      commitMs,
       writes,
     }
   }

@@ -1,8 +1,8 @@
 import { Hono } from 'hono'
+import { dashboard } from '../dashboard/app.tsx'
+import { door } from '../dashboard/door.tsx'
 import type { Gateway } from '../gateway.ts'
-import { healthOf } from '../health.ts'
 import { notFound } from '../not-found.ts'
-import { overviewPage } from '../overview-page.tsx'
 import { problem } from '../problem.ts'
 import { requestIdOf } from '../request-id.ts'
 import { auditTrailRoutes } from './audit-trail.ts'
@@ -58,16 +58,13 @@ export function adminApp(gateway: Gateway, access: AdminAccess): Hono<AdminEnv> 
   app.onError((error, c) => adminError(error, c, (cause) => gateway.report(cause)))
   app.notFound(notFound(app))
   app.use(authentication.origin())
-  app.use(authentication.visitor())
+  const { open, stranger } = door(gateway, authentication)
+  app.route('/', open)
+  app.use(authentication.visitor({ stranger }))
   app.use(permission())
-  app.route('/', servedApi(gateway))
-  app.get('/', async (c) => {
-    const [{ runs }, counts] = await Promise.all([
-      gateway.checkpoints.list({ limit: 20 }),
-      gateway.checkpoints.counts(),
-    ])
-    return c.html(overviewPage({ title: gateway.title, health: healthOf(gateway), counts, recent: runs }))
-  })
+  const api = servedApi(gateway)
+  app.route('/', api)
+  app.route('/', dashboard(gateway, api))
   return app
 }
 

@@ -1,0 +1,35 @@
+/** @jsxImportSource hono/jsx */
+import { Hono } from 'hono'
+import type { AdminEnv } from '../admin/visitor.ts'
+import type { Gateway } from '../gateway.ts'
+import { failed, lost, wantsPage } from './failure.tsx'
+import { FiguresFeed } from './figures-feed.ts'
+import type { Ground } from './ground.ts'
+import { pageHeaders } from './headers.ts'
+import { bulkRoutes } from './pages/bulk.tsx'
+import { overviewRoutes } from './pages/overview.tsx'
+import { requestPageRoutes } from './pages/request.tsx'
+import { requestActionRoutes } from './pages/request-actions.tsx'
+import { requestListRoutes } from './pages/requests.tsx'
+import { liveStream } from './stream.ts'
+
+/**
+ * The dashboard: pages rendered here, with forms for every action, and a stream for what moves. It asks the admin API for what it
+ * shows and for what it does, in the name of whoever looks.
+ */
+export function dashboard(gateway: Gateway, api: Hono<AdminEnv>): Hono<AdminEnv> {
+  const feed = new FiguresFeed(gateway)
+  gateway.onStartup(() => feed.start())
+  gateway.onShutdown(() => feed.stop())
+  const ground: Ground = { gateway, feed, api }
+  const app = new Hono<AdminEnv>()
+  app.get('/live', liveStream(feed))
+  app.get('/live/history', (c) => c.json(gateway.figures.history()))
+  app.use(pageHeaders())
+  app.onError((error, c) => failed(ground, c, error))
+  // The bulk page's address has the form of a request's: it comes first.
+  for (const routes of [overviewRoutes, bulkRoutes, requestListRoutes, requestActionRoutes, requestPageRoutes])
+    app.route('/', routes(ground))
+  app.all('*', (c, next) => (wantsPage(c) ? lost(ground, c) : next()))
+  return app
+}

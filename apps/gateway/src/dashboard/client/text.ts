@@ -1,0 +1,1 @@
+export { absolute, clock, count, figure, relative } from '../view/format.ts'
