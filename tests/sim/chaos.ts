@@ -11,6 +11,8 @@ export class Chaos {
   readonly #nodes: readonly SimNode[]
   readonly #leaseMs: number
   readonly #cuts = new Map<SimNode, { readonly until: number; readonly how: 'both' | 'replies' }>()
+  readonly #silent = new Map<SimNode, number>()
+  #awayUntil = 0
   storeDownUntil = 0
   /** How far the database server's wall clock is off. */
   storeWallMs = 0
@@ -36,6 +38,11 @@ export class Chaos {
         this.#loop.note(node.name, `is paused for ${forMs.toFixed(0)} ms`)
         node.pause(forMs)
       }
+      if (this.#faults.happens('beats_lost', 0.2)) {
+        this.#loop.note(node.name, `has no heartbeat for ${(2 * forMs).toFixed(0)} ms`)
+        this.#silent.set(node, this.#loop.now + 2 * forMs)
+      }
+      if (this.#faults.happens('dependency_away', 0.3)) this.#awayUntil = this.#loop.now + forMs
       if (this.#faults.happens('store_partition', 0.2)) {
         const how = this.#chance.odds(0.5) ? 'both' : 'replies'
         this.#loop.note(node.name, `is cut from the store (${how}) for ${forMs.toFixed(0)} ms`)
@@ -53,6 +60,8 @@ export class Chaos {
   quiet(): void {
     this.#faults.quiet = true
     this.#cuts.clear()
+    this.#silent.clear()
+    this.#awayUntil = 0
     this.storeDownUntil = 0
     for (const node of this.#nodes) {
       if (node.life === undefined) node.start()
@@ -64,6 +73,17 @@ export class Chaos {
     const node = this.#nodes.find(({ life }) => life?.host === host)
     const cut = node === undefined ? undefined : this.#cuts.get(node)
     return cut !== undefined && cut.until > this.#loop.now ? cut.how : undefined
+  }
+
+  /** How long the breaker of the dependency stays open. */
+  awayForMs(): number {
+    return Math.min(this.#awayUntil - this.#loop.now, this.#leaseMs)
+  }
+
+  /** Whether what a node says about being alive does not get through, though all else does: its lease lapses while it works. */
+  isSilent(host: Host): boolean {
+    const node = this.#nodes.find(({ life }) => life?.host === host)
+    return node !== undefined && (this.#silent.get(node) ?? 0) > this.#loop.now
   }
 
   crashStore(): void {

@@ -1,9 +1,10 @@
+import type { Appetite } from './appetite.ts'
 import type { Chance } from './chance.ts'
 import { codeOf, finalRunOf, type Reply } from './journal.ts'
 import type { Loop } from './loop.ts'
 import type { Heard, Network, Sent } from './network.ts'
 import type { SimNode } from './node.ts'
-import { drawProgram } from './program.ts'
+import { drawProgram, type Pace } from './program.ts'
 
 /** What the clients of a seed have in common. */
 export interface ClientOptions {
@@ -11,6 +12,8 @@ export interface ClientOptions {
   readonly network: Network
   readonly nodes: readonly SimNode[]
   readonly leaseMs: number
+  readonly appetite: Appetite
+  readonly pace: Pace
   /** How often processes ended so far. */
   readonly crashes: () => number
   readonly count: (what: string) => void
@@ -25,6 +28,8 @@ interface Keyed {
   final: Reply | undefined
   cancelled: boolean
 }
+
+const usual = { submit: 40, repeat: 22, mismatch: 8, cancel: 8, signal: 10, look: 12 } as const
 
 /** A user of the service: sends keyed requests, repeats them until they are answered, and does what users do to requests. */
 export class Client {
@@ -61,14 +66,14 @@ export class Client {
 
   async #act(): Promise<void> {
     const keyed = this.#keyed.length === 0 ? undefined : this.#chance.pick(this.#keyed)
-    const drawn = this.#chance.below(100)
-    if (keyed === undefined || drawn < 40) return this.#submit(this.#newKey())
-    if (drawn < 62) return this.#submit(keyed)
+    const action = this.#options.appetite.pick(this.#chance, usual)
+    if (keyed === undefined || action === 'submit') return this.#submit(this.#newKey())
+    if (action === 'repeat') return this.#submit(keyed)
     const { run } = keyed
-    if (drawn < 70) return this.#mismatch(keyed)
+    if (action === 'mismatch') return this.#mismatch(keyed)
     if (run === undefined) return
-    if (drawn < 78) return this.#cancel(keyed, run)
-    if (drawn < 88) return this.#signal(run)
+    if (action === 'cancel') return this.#cancel(keyed, run)
+    if (action === 'signal') return this.#signal(run)
     await this.#look(run, this.#chance.odds(0.5) ? '' : '/response')
   }
 
@@ -77,7 +82,7 @@ export class Client {
     const key = `k${++this.#keys}`
     const durable = this.#chance.odds(0.8)
     const body = durable
-      ? { program: drawProgram(this.#chance, this.#options.leaseMs) }
+      ? { program: drawProgram(this.#chance, this.#options.appetite, this.#options.pace) }
       : {
           ms: this.#chance.odds(0.3)
             ? this.#chance.between(0.5, 2.5) * this.#options.leaseMs
@@ -144,7 +149,9 @@ export class Client {
     ])
     const heard = await this.#send(other)
     if (typeof heard === 'string' || heard.status === 503) return
-    if (heard.status !== 422 && !(run === undefined && final!.headers.get('idempotency-status') === 'unstored'))
+    // Where nobody knew what became of it, it may have been found out since that nothing ran.
+    const free = final?.headers.get('idempotency-status') === 'unstored' || (final !== undefined && isUnknown(final))
+    if (heard.status !== 422 && !(run === undefined && free))
       this.#options.broken(
         'dedup F4 another request',
         `${sent.key} was ${heard.status} for ${other.path} ${other.body}`,
@@ -182,9 +189,13 @@ export class Client {
   }
 }
 
+function isUnknown(reply: Pick<Reply, 'body'>): boolean {
+  return codeOf(reply) === 'idempotency_outcome_unknown'
+}
+
 function plainFinal({ headers, body, status }: Reply): boolean {
   const said = headers.get('idempotency-status')
   // Nobody can say what became of it, and the policy of the route is to leave it to people.
-  if (codeOf({ body }) === 'idempotency_outcome_unknown') return true
+  if (isUnknown({ body })) return true
   return status !== 503 && (said === 'stored' || said === 'replayed' || said === 'unstored')
 }

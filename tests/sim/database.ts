@@ -1,4 +1,4 @@
-import type { CheckpointStore, Held, RunRecord, Statement, StepRecord } from '@gw/checkpoint'
+import type { CheckpointStore, Held, Requeue, RunRecord, Statement, StepRecord } from '@gw/checkpoint'
 import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import type { DedupStore, KeyLink, NewClaim } from '@gw/dedup'
 import { memoryDedupStore } from '@gw/dedup/memory'
@@ -18,7 +18,8 @@ export type Note =
   | { readonly kind: 'collect'; readonly now: number }
   | { readonly kind: 'key_claim'; readonly claim: NewClaim }
   | { readonly kind: 'key_complete' | 'key_release' | 'key_extend'; readonly link: KeyLink }
-  | { readonly kind: 'cancel' | 'requeue' | 'signal'; readonly id: string }
+  | { readonly kind: 'cancel' | 'signal'; readonly id: string }
+  | { readonly kind: 'requeue'; readonly id: string; readonly requeue: Requeue }
   | { readonly kind: 'beat' | 'leave' | 'settle' | 'other' }
 
 /** A run's payload, as the memory store has it. */

@@ -15,6 +15,8 @@ export const faultKinds = [
   'crash_before_call',
   'crash_after_call',
   'pause',
+  'beats_lost',
+  'dependency_away',
   'handover',
   'node_clock_jump',
   'request_dropped',
@@ -38,6 +40,8 @@ export class Faults {
     // Some seeds are calm and some wild; in each, some kinds of fault are left out, so that the others meet alone.
     const wildness = chance.pick([0.2, 0.6, 1, 1, 2])
     for (const kind of faultKinds) this.#ratios.set(kind, chance.odds(0.6) ? wildness * chance.between(0.3, 1) : 0)
+    // In others one kind comes again and again.
+    if (chance.odds(0.4)) this.#ratios.set(chance.pick(faultKinds), chance.between(3, 8))
   }
 
   /** Whether the fault happens now, which it does `ratio` of the time in a seed of middling wildness. */

@@ -1,5 +1,6 @@
 import type { RunRecord, StepRecord } from '@gw/checkpoint'
 import type { Model } from './model.ts'
+import { type Instruction, stepsOf } from './program.ts'
 
 /** An answer as a client or the network sees it. */
 export interface Reply {
@@ -43,6 +44,11 @@ export class Journal {
   readonly #plainFences = new Set<string>()
   readonly #failures = new Map<string, number>()
   readonly #nothingRan = new Set<string>()
+  readonly #programs = new Map<string, readonly Instruction[]>()
+  readonly #thrown = new Map<string, number>()
+  /** How often people let a run repeat what must not happen twice. */
+  readonly #repeats = new Map<string, number>()
+  readonly #givenUp = new Set<string>()
   readonly #model: Model
   readonly #stepsAreDurable: boolean
   readonly #broken: (rule: string, what: string) => void
@@ -78,6 +84,35 @@ export class Journal {
     const [, action, occurrence] = /^(.*)#(\d+)$/.exec(step)!
     const there = known?.steps.some((kept) => kept.name === action && String(kept.occurrence) === occurrence)
     if (there !== true) this.#broken('S1 a step is durable first', `${name} was acknowledged and is not kept`)
+  }
+
+  /** A handler begins to carry out its request. */
+  entered(run: string, program: readonly Instruction[]): void {
+    this.#programs.set(run, program)
+  }
+
+  programOf(run: string): readonly Instruction[] | undefined {
+    return this.#programs.get(run)
+  }
+
+  /** A handler throws an error that may be tried again. */
+  threw(run: string): void {
+    this.#thrown.set(run, (this.#thrown.get(run) ?? 0) + 1)
+  }
+
+  /** A person asks that a run goes on, whatever it did before; what was kept may be forgotten. */
+  mayRepeat(run: string): void {
+    this.#repeats.set(run, (this.#repeats.get(run) ?? 0) + 1)
+  }
+
+  /** A person asks that a run ends. */
+  mayFail(run: string): void {
+    this.#givenUp.add(run)
+  }
+
+  /** A run was put back into the queue, without some of what it kept. */
+  reopened(run: string, dropped: readonly { readonly name: string; readonly occurrence: number }[]): void {
+    for (const { name, occurrence } of dropped) this.#acknowledged.delete(`${run} ${name}#${occurrence}`)
   }
 
   /** How often a flaky handler has failed before, for this run. */
@@ -155,14 +190,42 @@ export class Journal {
     }
   }
 
+  /** What a run came to fits what its handler was told to do. */
+  #came({ id, status, attempt }: RunRecord, outcome: { readonly body: string } | undefined): void {
+    const program = this.#programs.get(id)
+    if (attempt > 1 + (this.#thrown.get(id) ?? 0))
+      this.#broken(
+        'O3 attempts',
+        `${id} is at attempt ${attempt}, and its handler failed ${this.#thrown.get(id)} times`,
+      )
+    if (program === undefined || this.#givenUp.has(id)) return
+    const fails = program.some((instruction) => instruction.do === 'fail')
+    if (fails ? status === 'completed' : status === 'failed')
+      this.#broken('O3 the handler decides', `${id} is ${status}: ${JSON.stringify(program)}`)
+    for (const step of stepsOf(program)) {
+      const count = this.effects.get(`${id} ${step}`) ?? 0
+      if (step?.startsWith('once-') && count > 1 + (this.#repeats.get(id) ?? 0))
+        this.#broken('S3 not rerun blindly', `${step} of ${id} happened ${count} times`)
+    }
+    if (status !== 'completed' || outcome === undefined) return
+    const { values } = JSON.parse(outcome.body) as { values: readonly ({ readonly step?: string } | null)[] }
+    const steps = stepsOf(program)
+    if (values.length !== steps.length || steps.some((step, i) => step !== undefined && values[i]?.step !== step))
+      this.#broken('S1 a step has its own value', `${id} expected ${steps}, got ${outcome.body}`)
+  }
+
   /** What can only be said when everything is over. */
   end(rows: ReadonlyMap<string, number>): void {
     for (const requestId of this.#nothingRan) {
       const run = this.#model.runOfRequest(requestId)
       if (run !== undefined) this.#broken('P4 unknown is said', `${requestId} was told that nothing ran; ${run} did`)
     }
-    for (const { record, steps } of this.#model.runs.values()) this.#undone(record, steps)
+    for (const { record, steps, outcome, reopened } of this.#model.runs.values()) {
+      if (reopened === 0 || record.status !== 'completed') this.#undone(record, steps)
+      this.#came(record, outcome)
+    }
     for (const [row, count] of rows)
-      if (count !== 1) this.#broken('S5 exactly once', `the row ${row} was written ${count} times`)
+      if (count < 1 || count > 1 + (this.#repeats.get(row.split(' ')[0]!) ?? 0))
+        this.#broken('S5 exactly once', `the row ${row} was written ${count} times`)
   }
 }

@@ -1,5 +1,6 @@
-import type { RunRecord, StepRecord } from '@gw/checkpoint'
+import type { Requeue, RunRecord, StepRecord } from '@gw/checkpoint'
 import type { KeyRow, Note, SimDatabase } from './database.ts'
+import type { Lives } from './lives.ts'
 
 /** What the model remembers of a run, also once it is collected. */
 export interface KnownRun {
@@ -31,9 +32,18 @@ export class Model {
   readonly #broken: (rule: string, what: string) => void
   /** The furthest that any node's clock may be ahead of true time, in epoch milliseconds. */
   readonly #latestNow: () => number
+  readonly #lives: Lives
+  readonly #reopened: (run: string, dropped: Requeue['drop']) => void
 
-  constructor(broken: (rule: string, what: string) => void, latestNow: () => number) {
+  constructor(
+    broken: (rule: string, what: string) => void,
+    latestNow: () => number,
+    lives: Lives,
+    reopened: (run: string, dropped: Requeue['drop']) => void,
+  ) {
     this.#broken = broken
+    this.#lives = lives
+    this.#reopened = reopened
     this.#latestNow = latestNow
   }
 
@@ -75,12 +85,28 @@ export class Model {
   #accepted(record: RunRecord, steps: readonly StepRecord[]): void {
     const { id, requestId, links } = record
     this.runs.set(id, { record, steps: [...steps], outcome: undefined, collected: false, reopened: 0 })
+    const source = this.runs.get(String(links['forkedFrom']))
+    if (source !== undefined) {
+      this.#forked(id, steps, source)
+      return
+    }
     if (requestId !== undefined) this.#byRequest.set(requestId, id)
     const key = (links['key'] as { key: string } | undefined)?.key
     if (key === undefined) return
     const other = this.#byKey.get(key)
     if (other !== undefined) this.#broken('P2 one run a key', `${other} and ${id} have one key`)
     this.#byKey.set(key, id)
+  }
+
+  /** A fork goes on from what its source kept, and not from what that took back. */
+  #forked(id: string, steps: readonly StepRecord[], source: KnownRun): void {
+    const undone = new Set<string>()
+    for (const step of source.steps) {
+      if (step.state === 'undone') undone.add(nameOf(step))
+      else if (step.state === 'kept') undone.delete(nameOf(step))
+    }
+    const wrong = steps.find((step) => step.state === 'kept' && undone.has(nameOf(step)))
+    if (wrong !== undefined) this.#broken('C2 fork', `${id} believes in ${nameOf(wrong)}, which was taken back`)
   }
 
   #changed(
@@ -92,12 +118,23 @@ export class Model {
   ): void {
     const before = known.record
     known.record = after
+    if (before.status === 'running' && after.status !== 'running') this.#lives.over(before)
     const { id } = after
     if (after.revision <= before.revision)
       this.#broken('P5 revision', `${id} went from revision ${before.revision} to ${after.revision}`)
     if (after.fence < before.fence) this.#broken('P3 fence', `${id} went from fence ${before.fence} to ${after.fence}`)
-    const reopened = notes.some((note) => note.kind === 'requeue' && note.id === id)
-    if (reopened) known.reopened++
+    const requeue = notes.find((note) => note.kind === 'requeue' && note.id === id)
+    const reopened = requeue?.kind === 'requeue'
+    if (reopened) {
+      known.reopened++
+      this.#reopened(id, requeue.requeue.drop)
+      if (requeue.requeue.revision !== before.revision)
+        this.#broken(
+          'P5 update is CAS',
+          `${id} was reopened at revision ${before.revision} by who saw ${requeue.requeue.revision}`,
+        )
+    }
+    if (after.status === 'parked') this.#parked(after)
     if (ended.has(before.status) && after.status !== before.status && !reopened)
       this.#broken('P5 completed never re-opens', `${id} went from ${before.status} to ${after.status}`)
     if (after.status === 'completed' && before.cancelRequested)
@@ -106,6 +143,11 @@ export class Model {
       this.#broken('C1 a cancellation stays', `${id} lost its cancellation`)
     const taken = after.status === 'running' && (before.status !== 'running' || before.owner !== after.owner)
     if (taken || after.fence > before.fence) this.#taken(before, after, notes, nodes, now)
+  }
+
+  #parked({ id, reason, cancelRequested }: RunRecord): void {
+    if (cancelRequested) this.#broken('C1 cancelled is not parked', `${id} was cancelled and waits for a person`)
+    if (reason?.startsWith('the handler diverged')) this.#broken('D1 divergence', `${id}: ${reason}`)
   }
 
   #taken(
@@ -123,7 +165,13 @@ export class Model {
     else if (before.status === 'waiting' && !before.cancelRequested && !(before.wakeAt! <= claim.now))
       this.#broken('S6 sleep', `${id} was woken at ${claim.now}, due ${before.wakeAt}`)
     else if (before.status === 'parked') this.#broken('D1 parked', `${id} was parked and is run`)
-    else if (before.status === 'running' && before.owner !== after.owner) {
+    else if (before.status === 'running' && before.owner === after.owner) {
+      if (this.#lives.goesOn(before))
+        this.#broken(
+          'R1 one life',
+          `${id} was taken from a handler that goes on in ${before.owner} under ${before.fence}`,
+        )
+    } else if (before.status === 'running') {
       const until = nodes.get(before.owner ?? '')
       if (until !== undefined && until > now)
         this.#broken('R1 lease', `${id} was taken from ${before.owner}, whose lease runs for ${until - now} ms`)
@@ -139,7 +187,7 @@ export class Model {
     const names = new Set<string>()
     for (const { name, occurrence, state } of steps) {
       const all = `${state} ${name}#${occurrence}`
-      if (names.has(all)) this.#broken('S1 a step is kept once', `${id} has ${all} twice`)
+      if (names.has(all) && state !== 'undone') this.#broken('S1 a step is kept once', `${id} has ${all} twice`)
       names.add(all)
     }
   }
@@ -212,4 +260,8 @@ export class Model {
     const over = response === undefined ? link === undefined && leaseUntil + windowMs <= now : expiresAt <= now
     if (!over) this.#broken('dedup P2 reaper', `key ${key.slice(0, 8)} is gone before its time`)
   }
+}
+
+function nameOf({ name, occurrence }: Pick<StepRecord, 'name' | 'occurrence'>): string {
+  return `${name}#${occurrence}`
 }

@@ -13,8 +13,6 @@ export interface Patch {
 export interface Mutant {
   readonly name: string
   readonly bug: string
-  /** It shows only after thousands of seeds: looked for where no fewer are asked for. */
-  readonly rare?: true
   readonly patches?: readonly Patch[]
   readonly database?: DatabaseBug
 }
@@ -208,6 +206,11 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'R1',
+    bug: 'the end of a life of a run makes its process forget the next one',
+    patches: [{ file: `${runs}driver.js`, from: 'if (core.live.get(record.id)?.run === run)', to: 'if (true)' }],
+  },
+  {
     name: 'R4',
     bug: "an interrupted run is answered with its handler's error",
     patches: [
@@ -231,7 +234,6 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'S3 unknown',
     bug: 'a cancelled run forgets that the fate of a step is not known',
-    rare: true,
     patches: [
       {
         file: `${runs}run.js`,
@@ -239,6 +241,66 @@ export const mutants: readonly Mutant[] = [
         to: 'if (this.#stop !== undefined)',
       },
     ],
+  },
+  {
+    name: 'C1 parked',
+    bug: 'a run that was cancelled is parked without knowing it',
+    patches: [
+      {
+        file: `${runs}transitions.js`,
+        from: 'run.cancelRequested && cancelSeen !== true',
+        to: "run.cancelRequested && suspension.status === 'waiting'",
+      },
+    ],
+  },
+  {
+    name: 'C2 fork',
+    bug: 'a fork believes in effects that were taken back',
+    patches: [
+      {
+        file: `${runs}interventions.js`,
+        from: '...before.filter((step) => !again.has(nameOf(step)))',
+        to: '...before',
+      },
+    ],
+  },
+  {
+    name: 'C2 retry',
+    bug: 'an effect that is made again is taken for another handler',
+    patches: [{ file: `${runs}replay.js`, from: '|| this.#undone.has(key)', to: '' }],
+  },
+  {
+    name: 'C2 done',
+    bug: 'a person gives a value to a step that has one',
+    patches: [{ file: `${runs}interventions.js`, from: "|| named.some(({ state }) => state === 'kept')", to: '' }],
+  },
+  {
+    name: 'P5',
+    bug: 'a decision is carried out on a run that has changed since',
+    patches: [{ file: `${runs}transitions.js`, from: 'if (run.revision !== revision)', to: 'if (false)' }],
+  },
+  {
+    name: 'O3',
+    bug: 'an open breaker spends an attempt',
+    patches: [
+      {
+        file: `${runs}retry.js`,
+        from: 'wakeAt: retryAtMs, attempt }',
+        to: 'wakeAt: retryAtMs, attempt: attempt + 1 }',
+      },
+    ],
+  },
+  {
+    name: 'S3 blindly',
+    bug: 'a step that must not run twice is run again after a crash',
+    patches: [
+      { file: `${runs}run.js`, from: "if (onCrash === 'rerun')", to: "if (onCrash === 'rerun' || onCrash === 'park')" },
+    ],
+  },
+  {
+    name: 'S3 marker',
+    bug: 'a step that must not run twice begins without a durable mark',
+    patches: [{ file: `${runs}run.js`, from: "if (onCrash !== 'rerun' && marker === undefined)", to: 'if (false)' }],
   },
   {
     name: 'S3',

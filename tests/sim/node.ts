@@ -5,8 +5,9 @@ import { commitHooks } from '@gw/gateway/commit-hooks'
 import { type Context, Hono } from 'hono'
 import type { Chance } from './chance.ts'
 import type { Journal } from './journal.ts'
+import type { Lives } from './lives.ts'
 import { Host, type Loop } from './loop.ts'
-import { carryOut, type Instruction } from './program.ts'
+import { carryOut, type Dependency, type Instruction } from './program.ts'
 import { StoreClient, type StoreLink } from './store-client.ts'
 
 /** What the nodes of a seed have in common. */
@@ -14,6 +15,8 @@ export interface NodeOptions {
   readonly loop: Loop
   readonly link: StoreLink
   readonly journal: Journal
+  readonly lives: Lives
+  readonly dependency: Dependency
   readonly leaseMs: number
   readonly retentionMs: number
   readonly onUnknown: 'execute' | 'reject'
@@ -84,7 +87,7 @@ export class SimNode {
 }
 
 function lifeOf(host: Host, nodeId: string, client: StoreClient, options: NodeOptions): Life {
-  const { journal, leaseMs, retentionMs, onUnknown, frequency, onError } = options
+  const { journal, lives, dependency, leaseMs, retentionMs, onUnknown, frequency, onError } = options
   const { now, random, timers, monotonic } = host
   const checkpoints = new CheckpointManager({
     store: client.checkpointStore(),
@@ -133,8 +136,15 @@ function lifeOf(host: Host, nodeId: string, client: StoreClient, options: NodeOp
     }),
     async (c) => {
       const { program } = await c.req.json<{ program: Instruction[] }>()
-      const values = await carryOut(c.var.run, program, host, journal)
-      return c.json({ run: c.var.run.id, values, entry: ++journal.entries }, 201)
+      const { run } = c.var
+      const end = lives.begin(host, run)
+      journal.entered(run.id, program)
+      try {
+        const values = await carryOut(run, program, host, journal, dependency)
+        return c.json({ run: run.id, values, entry: ++journal.entries }, 201)
+      } finally {
+        end()
+      }
     },
   )
   app.post('/plain/:kind', dedup({ deduplicator: idempotency, principal, onUnknown }), async (c) => {

@@ -53,12 +53,8 @@ async function search(): Promise<number> {
 async function findMutants(): Promise<number> {
   const seeds = Number(values.seeds ?? 20_000)
   let missed = 0
-  for (const { name, bug, rare } of mutants) {
+  for (const { name, bug } of mutants) {
     if (values.only !== undefined && name !== values.only) continue
-    if (rare === true && seeds < 20_000) {
-      console.log(`${name.padEnd(13)} ${'needs 20,000 seeds'.padEnd(20)} ${bug}`)
-      continue
-    }
     const lived = await liveThrough({ from, to: from + seeds - 1, threads, mutant: name, untilFound: true })
     const first = lived.found[0]
     if (first === undefined) missed++

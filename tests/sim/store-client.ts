@@ -1,4 +1,4 @@
-import type { CheckpointStore, Durability, Unit, Write } from '@gw/checkpoint'
+import type { CheckpointStore, Durability, Held, Unit, Write } from '@gw/checkpoint'
 import type { DedupStore } from '@gw/dedup'
 import type { Note, Noted, SimDatabase } from './database.ts'
 import type { Faults } from './faults.ts'
@@ -18,6 +18,9 @@ export interface StoreLink {
   /** Ends a node's process. */
   crashNode(host: Host): void
   isCut(host: Host): 'both' | 'replies' | undefined
+  isSilent(host: Host): boolean
+  /** A write under a fence did not get its answer: the life of the run behind it may end. */
+  disturbed(held: Held): void
   /** For a planted bug: acknowledges before it has written. */
   readonly acksEarly: boolean
 }
@@ -69,7 +72,7 @@ export class StoreClient {
       claim: (claim) => noted(runStore.claim(claim), { kind: 'claim', owner: claim.owner, now: claim.now }),
       cancel: (id, at) => noted(runStore.cancel(id, at), { kind: 'cancel', id }),
       signal: (id, name, value, at) => noted(runStore.signal(id, name, value, at), { kind: 'signal', id }),
-      requeue: (requeue) => noted(runStore.requeue(requeue), { kind: 'requeue', id: requeue.id }),
+      requeue: (requeue) => noted(runStore.requeue(requeue), { kind: 'requeue', id: requeue.id, requeue }),
       settle: (id) => noted(runStore.settle(id), { kind: 'settle' }),
       collect: (now, limit) => noted(runStore.collect(now, limit), { kind: 'collect', now }),
       remove: (runs) => noted(runStore.remove(runs), { kind: 'other' }),
@@ -151,7 +154,11 @@ export class StoreClient {
           void this.#call(label, async () => work(undefined), true).catch(() => {})
           return 'fsync'
         }
-        const results = await this.#call(label, async () => work(tears()), true)
+        const held = writes.flatMap(({ note }) => ('held' in note ? [note.held] : []))
+        const results = await this.#call(label, async () => work(tears()), true, isBeat(writes)).catch((error) => {
+          for (const each of held) this.#link.disturbed(each)
+          throw error
+        })
         for (const [i, result] of results.entries()) heard[i]?.(result)
         return 'fsync'
       },
@@ -167,7 +174,7 @@ export class StoreClient {
   }
 
   /** One call to the server: there, applied at one moment, and back; or what the faults make of it. */
-  #call<Value>(label: string, work: () => Promise<Value>, writes = false): Promise<Value> {
+  #call<Value>(label: string, work: () => Promise<Value>, writes = false, beat = false): Promise<Value> {
     const host = this.#host
     const { loop, faults, deadlineMs, leaseMs } = this.#link
     if (!host.alive) return never
@@ -206,7 +213,7 @@ export class StoreClient {
         unknown(deadlineMs)
       } else if (faults.happens('refused', 0.01)) {
         loop.after(chance.between(0.2, 20), host, `${label} unavailable`, () => reject(new StoreError('unavailable')))
-      } else if (faults.happens('not_sent', 0.01)) unknown(deadlineMs)
+      } else if ((beat && this.#link.isSilent(host)) || faults.happens('not_sent', 0.01)) unknown(deadlineMs)
       else if (faults.happens('reply_lost', writes ? 0.03 : 0.01)) {
         apply(chance.between(0.2, 3), false)
         unknown(chance.odds(0.5) ? chance.between(4, 40) : deadlineMs)
@@ -222,6 +229,10 @@ export class StoreClient {
 
 function noted(write: Write, note: Note): Noted {
   return { ...write, note }
+}
+
+function isBeat(writes: readonly Noted[]): boolean {
+  return writes.some(({ note }) => note.kind === 'beat')
 }
 
 /** The end of a run's id, which tells it from others of its seed. */

@@ -1,14 +1,17 @@
 import type { Ambient } from './ambient.ts'
+import { Appetite } from './appetite.ts'
 import { Chance } from './chance.ts'
 import { Chaos } from './chaos.ts'
 import { Client } from './client.ts'
 import { SimDatabase } from './database.ts'
 import { Faults } from './faults.ts'
 import { Journal } from './journal.ts'
+import { Lives } from './lives.ts'
 import { Loop } from './loop.ts'
 import { Model } from './model.ts'
 import { Network } from './network.ts'
 import { type NodeOptions, SimNode } from './node.ts'
+import { Operator } from './operator.ts'
 import type { StoreLink } from './store-client.ts'
 import { Trace } from './trace.ts'
 
@@ -33,7 +36,7 @@ export interface SeedResult {
 }
 
 const epochMs = 1_750_000_000_000
-const live: ReadonlySet<string> = new Set(['queued', 'running', 'waiting'])
+const live: ReadonlySet<string> = new Set(['queued', 'running', 'waiting', 'parked'])
 
 /** Lives through one seed: a cluster, its clients and what goes wrong, and then a quiet end in which everything must finish. */
 export async function runSeed(seed: number, { ambient, traced, bug }: SeedOptions): Promise<SeedResult> {
@@ -57,10 +60,14 @@ export async function runSeed(seed: number, { ambient, traced, bug }: SeedOption
   const chaos = new Chaos(loop, faults, chance.part(), nodes, leaseMs)
   const latestNow = () =>
     epochMs + loop.now + 1 + Math.max(...nodes.map(({ wallOffsetMs }) => wallOffsetMs), 0) + 30_000
-  const model = new Model(breaks, latestNow)
+  const lives = new Lives()
+  const model = new Model(breaks, latestNow, lives, (run, dropped) => journal.reopened(run, dropped))
   const database: SimDatabase = new SimDatabase({
     clock: () => loop.now + (bug === 'wall-clock' ? chaos.storeWallMs : 0),
-    watched: (notes) => model.look(database, notes),
+    watched(notes) {
+      model.look(database, notes)
+      if (notes.some(({ kind }) => kind === 'claim')) operator.sawClaim()
+    },
     keepsTorn: bug === 'keeps-torn',
   })
   const link: StoreLink = {
@@ -75,6 +82,8 @@ export async function runSeed(seed: number, { ambient, traced, bug }: SeedOption
     crashStore: () => chaos.crashStore(),
     crashNode: (host) => chaos.crashNode(host),
     isCut: (host) => chaos.isCut(host),
+    isSilent: (host) => chaos.isSilent(host),
+    disturbed: (held) => lives.disturb(held),
     acksEarly: bug === 'acks-early',
   }
   const frequency: NodeOptions['frequency'] = chance.odds(0.8) ? 'every-step' : { everySteps: 2 }
@@ -83,12 +92,16 @@ export async function runSeed(seed: number, { ambient, traced, bug }: SeedOption
     loop,
     link,
     journal,
+    lives,
+    dependency: chaos,
     leaseMs,
     retentionMs: chance.pick([leaseMs, 10 * leaseMs, 1_000 * leaseMs]),
     onUnknown: chance.odds(0.7) ? ('execute' as const) : ('reject' as const),
     frequency,
     onError: (error: unknown) => journal.reported(error),
   }
+  const appetite = new Appetite(chance.part())
+  const pace = { leaseMs, longRatio: chance.pick([0.1, 0.1, 0.4]), longestLeases: chance.pick([1.5, 1.5, 4]) }
   const size = 1 + chance.below(4)
   for (let i = 0; i < size; i++) nodes.push(new SimNode(`n${i + 1}`, chance.part(), options))
   const network = new Network(loop, faults, chance.part(), journal)
@@ -99,6 +112,8 @@ export async function runSeed(seed: number, { ambient, traced, bug }: SeedOption
       network,
       nodes,
       leaseMs,
+      appetite,
+      pace,
       crashes: () => chaos.crashes,
       count,
       broken: breaks,
@@ -108,7 +123,9 @@ export async function runSeed(seed: number, { ambient, traced, bug }: SeedOption
 
   for (const node of nodes) node.start()
   for (const client of clients) void client.live(3 + chance.below(9))
+  const operator = new Operator(chance.part(), { loop, faults, nodes, model, journal, appetite, count })
   void chaos.live()
+  void operator.live()
   await loop.run(chance.between(5_000, 30_000), () => broken.length > 0 || clients.every(({ done }) => done))
   chaos.quiet()
   trace.add(loop.now, '', 'quiet')
@@ -120,8 +137,6 @@ export async function runSeed(seed: number, { ambient, traced, bug }: SeedOption
   if (broken.length === 0) {
     for (const run of unfinished())
       breaks('R2 liveness', `${run.id} is ${run.status} (${run.reason}), owner ${run.owner}`)
-    for (const run of database.tables.runs.values())
-      if (run.status === 'parked') breaks('D1 parked', `${run.id} is parked: ${run.reason}`)
     for (const client of clients)
       if (!client.done) breaks('P2 liveness', `${client.user} has requests without an answer`)
     journal.end(database.rows)
@@ -129,6 +144,7 @@ export async function runSeed(seed: number, { ambient, traced, bug }: SeedOption
   for (const use of ambient.uses.splice(0)) breaks('ambient', use)
   for (const [kind, times] of Object.entries(faults.fired)) counts[`fault ${kind}`] = times
   counts['run'] = model.runs.size
+  counts['run_returned'] = lives.returned
   counts['run_recovered'] = [...model.runs.values()].filter(({ record }) => record.recoveries > 0).length
   counts['run_collected'] = [...model.runs.values()].filter(({ collected }) => collected).length
   for (const { record } of model.runs.values())

@@ -134,6 +134,7 @@ export class Driver {
         reason: error instanceof Error ? error.message : String(error),
         wakeAt,
         attempt: record.attempt,
+        cancelSeen: true,
         updatedAt: now(),
       })
     }

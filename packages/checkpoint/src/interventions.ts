@@ -68,10 +68,11 @@ export class Interventions {
   async retry(id: string, { actor }: By): Promise<'queued'> {
     const run = await this.#found(id)
     const steps = await this.#core.store.steps(id)
-    const undone = new Set(steps.filter(({ state }) => state === 'undone').map(nameOf))
-    const drop = steps.filter(
-      (step) =>
-        step.state === 'undone' || step.state === 'unwinding' || (step.state === 'kept' && undone.has(nameOf(step))),
+    const undone = undoneOf(steps)
+    const drop = steps.filter((step) =>
+      step.state === 'unwinding'
+        ? true
+        : (step.state === 'kept' || step.state === 'started') && undone.has(nameOf(step)),
     )
     await this.#requeue(run, { drop, keep: [] })
     this.#core.tell('checkpoint.retried', run, actor)
@@ -92,10 +93,20 @@ export class Interventions {
     const core = this.#core
     const run = await this.#found(id)
     const [input, steps] = await Promise.all([core.store.input(id), core.store.steps(id)])
-    if (input === undefined) throw new CheckpointError('corrupt_record', `Run ${id} has no input`)
+    if (input === undefined) {
+      await this.#found(id)
+      throw new CheckpointError('corrupt_record', `Run ${id} has no input`)
+    }
     const kept = steps.filter(({ state }) => state === 'kept')
     const at = fromStep === undefined ? 0 : kept.findIndex((step) => isNamed(step, fromStep))
     if (at < 0) throw new CheckpointError('not_found', `Run ${id} kept no step ${fromStep}`)
+    const undone = undoneOf(steps)
+    const before = kept.slice(0, at)
+    const again = new Set(before.map(nameOf).filter((name) => undone.has(name)))
+    const past = [
+      ...before.filter((step) => !again.has(nameOf(step))),
+      ...steps.filter((step) => step.state === 'undone' && again.has(nameOf(step))),
+    ]
     const now = core.now()
     const forked: RunRecord = {
       ...run,
@@ -123,7 +134,7 @@ export class Interventions {
     }
     const bytes = typeof body === 'string' ? new TextEncoder().encode(body) : body
     const edited: RunInput = bytes === undefined ? input : { ...input, body: bytes }
-    await core.commit(core.store.accept(forked, edited, { steps: kept.slice(0, at) }))
+    await core.commit(core.store.accept(forked, edited, { steps: past }))
     core.tell('checkpoint.forked', forked, actor)
     this.#recovery.sweepAt(now)
     return forked.id
@@ -137,8 +148,9 @@ export class Interventions {
       case 'restart':
         return { drop: steps.filter(({ state }) => state !== 'signal'), keep: [] }
       case 'done': {
-        const marker = steps.find((step) => step.state === 'started' && isNamed(step, decision.step))
-        if (marker === undefined)
+        const named = steps.filter((step) => isNamed(step, decision.step))
+        const marker = named.find(({ state }) => state === 'started')
+        if (marker === undefined || named.some(({ state }) => state === 'kept'))
           throw new CheckpointError('not_found', `Run ${run.id} has no step ${decision.step} under way`)
         return { drop: [marker], keep: [{ ...marker, state: 'kept', value: encode(decision.value), keptAt: now }] }
       }
@@ -186,6 +198,16 @@ export class Interventions {
 
 function signalOf(name: string): StepRecord {
   return { name, occurrence: 1, state: 'signal', value: undefined, attempt: 1, startedAt: 0, keptAt: 0 }
+}
+
+/** The steps whose effects were taken back, and not made again since. */
+function undoneOf(steps: readonly StepRecord[]): ReadonlySet<string> {
+  const undone = new Set<string>()
+  for (const step of steps) {
+    if (step.state === 'undone') undone.add(nameOf(step))
+    else if (step.state === 'kept') undone.delete(nameOf(step))
+  }
+  return undone
 }
 
 function nameOf({ name, occurrence }: StepRecord): string {

@@ -11,6 +11,8 @@ export type Replayed = { readonly kept: StepRecord } | { readonly marker: StepRe
 export class Replay {
   readonly #kept = new Map<string, StepRecord>()
   readonly #markers = new Map<string, StepRecord>()
+  /** Steps of an earlier life whose effects were taken back: that the handler asks for them again is no divergence. */
+  readonly #undone = new Set<string>()
   readonly #occurrences = new Map<string, number>()
   readonly #settleMs: number
   readonly #timers: Timers
@@ -24,6 +26,7 @@ export class Replay {
       const key = keyOf(step.name, step.occurrence)
       if (step.state === 'kept') this.#kept.set(key, step)
       else if (step.state === 'started') this.#markers.set(key, step)
+      else if (step.state === 'undone') this.#undone.add(key)
     }
   }
 
@@ -47,7 +50,7 @@ export class Replay {
     }
     const answer: Replayed = { marker: this.#markers.get(key) }
     this.#markers.delete(key)
-    if (this.#kept.size === 0) return answer
+    if (this.#kept.size === 0 || this.#undone.has(key)) return answer
     return new Promise((resolve, reject) => {
       this.#waiting.push({
         key,

@@ -4,6 +4,18 @@ export type RunStatus = 'queued' | 'running' | 'waiting' | 'parked' | 'completed
 /** The statuses of a run that nothing will go on with by itself. */
 export const finished: ReadonlySet<RunStatus> = new Set(['completed', 'failed', 'cancelled', 'dead'])
 
+/** Every status. */
+export const statuses: ReadonlySet<RunStatus> = new Set([
+  'queued',
+  'running',
+  'waiting',
+  'parked',
+  'completed',
+  'failed',
+  'cancelled',
+  'dead',
+])
+
 /** The statuses of a run that is not finished. */
 export const unfinished: readonly RunStatus[] = ['queued', 'running', 'waiting', 'parked']
 

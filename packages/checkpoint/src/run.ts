@@ -155,6 +155,7 @@ export class Run {
         recordOf(name, occurrence, 'kept', encode(value), startedAt, this.#ports.now()),
         onCrash !== 'rerun' || compensate !== undefined,
       )
+      this.#undone.delete(key)
       this.#compensable(name, occurrence, value, options)
       return value
     } finally {
@@ -371,8 +372,10 @@ export class Run {
   #recall(steps: readonly StepRecord[]): void {
     for (const step of steps) {
       this.#order++
-      if (step.state === 'kept') this.#keptOrder.set(keyOf(step.name, step.occurrence), this.#order)
-      else if (step.state === 'signal') this.#waits.deliver(step.name, step.occurrence, textOf(step))
+      if (step.state === 'kept') {
+        this.#keptOrder.set(keyOf(step.name, step.occurrence), this.#order)
+        this.#undone.delete(keyOf(step.name, step.occurrence))
+      } else if (step.state === 'signal') this.#waits.deliver(step.name, step.occurrence, textOf(step))
       else if (step.state === 'undone') this.#undone.add(keyOf(step.name, step.occurrence))
       else if (step.state === 'unwinding') {
         this.#plan = decode(textOf(step)) as UnwindPlan

@@ -32,6 +32,8 @@ export interface Suspension {
   readonly attempt: number
   /** How many signals the run has seen; with more of them there it is queued instead of waiting. */
   readonly signalsSeen?: number
+  /** It waits or needs a person although its cancellation is known; without this a cancelled run is queued instead. */
+  readonly cancelSeen?: true
   readonly updatedAt: number
 }
 
@@ -140,8 +142,8 @@ export type StoreNews =
  * 5. A run finishes once. Its outcome is what the winner wrote, to the byte. It does not complete once cancellation was asked for
  *    (`cancel_requested`).
  * 6. Steps come back in the order they were kept, values to the character or byte; with statements, the answer is the rows each changed.
- * 7. `cancel` queues a run that nobody runs, and marks one that somebody runs: its next `keep` is told, and so is its owner's `beat`.
- *    It refuses a finished run with `already_finished`.
+ * 7. `cancel` queues a run that nobody runs, and marks one that somebody runs: its next `keep` is told, and so is its owner's `beat`;
+ *    one that is put aside without knowing is queued. It refuses a finished run with `already_finished`.
  * 8. `signal` is kept in order and queues a run that waits; a suspension that has not seen every signal is queued.
  * 9. `requeue` acts only on the revision it names and on a run that is failed, dead, parked, waiting or cancelled, takes its outcome
  *    away and starts its counts anew; else it refuses with `not_resumable` or `stale`.

@@ -289,6 +289,16 @@ const laws: readonly (readonly [name: string, law: Law])[] = [
       equal(await put(store, store.keep(heldOf(run), [step('a')])), { changed: [], cancelRequested: true })
       equal((await store.steps(run.id)).length, 1)
       await put(store, store.finish(heldOf(run), ending('cancelled')))
+      for (const status of ['waiting', 'parked'] as const) {
+        const unaware = await accepted(store, { owner: alice })
+        await put(store, store.cancel(unaware.id, 5))
+        const aside = { status, reason: 'r', wakeAt: undefined, attempt: 1, updatedAt: 7 } as const
+        equal(await put(store, store.suspend(heldOf(unaware), aside)), 'queued')
+      }
+      const aware = await accepted(store, { owner: alice })
+      await put(store, store.cancel(aware.id, 5))
+      const parked = { status: 'parked', reason: 'r', wakeAt: undefined, attempt: 1, cancelSeen: true } as const
+      equal(await put(store, store.suspend(heldOf(aware), { ...parked, updatedAt: 7 })), 'parked')
       equal(await refused(store, store.cancel(run.id, 6)), 'already_finished')
       equal(await refused(store, store.cancel(newRunId(0), 6)), 'not_found')
     },

@@ -49,9 +49,10 @@ function merged(before: string | undefined, fields: string): string {
 export function suspended(run: RunRecord | undefined, held: Held, suspension: Suspension): Transition {
   const refusal = refusalFor(run, held)
   if (refusal !== undefined) return refusal
-  const { signalsSeen, ...columns } = suspension
+  const { signalsSeen, cancelSeen, ...columns } = suspension
   const unseen = signalsSeen !== undefined && run!.signals > signalsSeen
-  const due = suspension.status === 'waiting' && (unseen || run!.cancelRequested)
+  const unaware = run!.cancelRequested && cancelSeen !== true
+  const due = unaware || (suspension.status === 'waiting' && unseen)
   return changed(run!, { ...columns, owner: undefined, ...(due ? { status: 'queued', wakeAt: undefined } : {}) })
 }
 
@@ -70,7 +71,7 @@ export function claimable(run: RunRecord, claim: Claim, lives: (owner: string) =
     case 'queued':
       return true
     case 'waiting':
-      return run.cancelRequested || (run.wakeAt !== undefined && run.wakeAt <= claim.now)
+      return run.wakeAt !== undefined && run.wakeAt <= claim.now
     case 'running':
       if (run.owner === claim.owner) return claim.orphans.some(({ id, fence }) => id === run.id && fence === run.fence)
       return claim.alone || run.owner === undefined || !lives(run.owner)

@@ -74,7 +74,7 @@ export function processOn(
       return (await post(body, { prefer: 'respond-async' })).headers.get('gw-run')!
     },
     async outcome(id) {
-      const outcome = await checkpoints.wait(id, { timeoutMs: 15_000 })
+      const outcome = await checkpoints.wait(id, { timeoutMs: 60_000 })
       return `${outcome?.status} ${new TextDecoder().decode(outcome?.body)}`
     },
   }

@@ -1,4 +1,4 @@
-import { type Column, columns, isNumber } from './run-row.ts'
+import { type Column, columns, endedBadly, isNumber } from './run-row.ts'
 
 /** Forwards only; one text a version. */
 export const migrations: readonly string[] = [
@@ -25,6 +25,9 @@ export const migrations: readonly string[] = [
   CREATE TABLE gw_run_count (status text NOT NULL, runs bigint NOT NULL);
   CREATE TABLE gw_run_node (owner text COLLATE "C" PRIMARY KEY, expires_at timestamptz NOT NULL);
   CREATE TABLE gw_run_watch (run text COLLATE "C" PRIMARY KEY);`,
+  ['waiting', ...endedBadly]
+    .map((status) => `CREATE INDEX gw_run_all_${status} ON gw_run (id) WHERE status = '${status}';`)
+    .join('\n'),
 ]
 
 /** Where the store's news are told. */

@@ -39,6 +39,9 @@ export function isNumber(column: Column): boolean {
 }
 
 export type Column = keyof typeof kinds
+
+/** Statuses of finished runs that are few, and looked for. */
+export const endedBadly = ['failed', 'cancelled', 'dead'] as const
 type Value = null | number | string
 
 /** The columns of `gw_run` in order, without the CRC that follows them. */

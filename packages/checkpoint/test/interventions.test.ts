@@ -1,0 +1,114 @@
+import { expect, test } from 'vitest'
+import type { Run } from '../src/index.ts'
+import { memoryCheckpointStore } from '../src/stores/memory.ts'
+import { gate, processOn } from './fixture.ts'
+
+const by = { actor: 'somebody' }
+
+/** A handler that charges, which can be taken back, then sends, which cannot, and fails while it is told to. */
+function saga() {
+  const effects: string[] = []
+  const state = { fails: true }
+  const handler = async (run: Run) => {
+    await run.step('charge', () => effects.push('charge'), { compensate: () => effects.push('refund') })
+    await run.step('send', () => effects.push('send'))
+    if (state.fails) throw Object.assign(new Error('no'), { code: 'no' })
+    return 'done'
+  }
+  return { effects, state, handler }
+}
+
+test('C2, D1: a retried run makes an effect again that was taken back, though what came after it was kept', async () => {
+  const { effects, state, handler } = saga()
+  const { checkpoints, send, outcome } = processOn(undefined, handler)
+  const id = await send()
+  expect(await outcome(id)).toContain('500')
+  await checkpoints.retry(id, by)
+  expect(await outcome(id)).toContain('500')
+  state.fails = false
+  await checkpoints.retry(id, by)
+  expect(await outcome(id)).toBe('201 {"result":"done"}')
+  expect(effects).toEqual(['charge', 'send', 'refund', 'charge', 'refund', 'charge'])
+})
+
+test('C2: a fork of a failed run makes effects again that were taken back, and keeps the others', async () => {
+  const { effects, state, handler } = saga()
+  const { checkpoints, send, outcome } = processOn(undefined, async (run) => {
+    await handler(run)
+    return run.step('last', () => effects.push('last'))
+  })
+  const failed = await send()
+  expect(await outcome(failed)).toContain('500')
+  state.fails = false
+  const forked = await checkpoints.fork(failed, { ...by, fromStep: 'send' })
+  expect(await outcome(forked)).toBe('201 {"result":6}')
+  expect(effects).toEqual(['charge', 'send', 'refund', 'charge', 'send', 'last'])
+})
+
+test('C1: a run that was cancelled while it was on its way to be parked is cancelled, and takes its effects back', async () => {
+  // Nothing tells the process of the cancellation.
+  const { listen: _, ...store } = memoryCheckpointStore()
+  const undone: string[] = []
+  const [entered, go] = [gate(), gate()]
+  let entries = 0
+  const { checkpoints, send, outcome } = processOn(store, async (run) => {
+    await run.step('charge', () => 1, { compensate: () => undone.push('charge') })
+    if (++entries > 1) return
+    entered.open()
+    await go.passed
+    run.stop(Object.assign(new Error('somebody has to look'), { code: 'run_parked' }))
+    await run.step('ship', () => 1)
+  })
+  const id = await send()
+  await entered.passed
+  const elsewhere = store.unit()
+  elsewhere.add(store.cancel(id, 0))
+  await elsewhere.commit()
+  go.open()
+  expect(await outcome(id)).toContain('409')
+  expect([(await checkpoints.get(id))?.status, undone]).toEqual(['cancelled', ['charge']])
+})
+
+test('C2: a step that has its value cannot be given another', async () => {
+  const store = memoryCheckpointStore()
+  const [one, two] = [
+    { onCrash: 'park' as const, name: 'one' },
+    { onCrash: 'park' as const, name: 'two' },
+  ]
+  const [entered, forever] = [gate(), gate<number>()]
+  let entries = 0
+  const handler = async (run: Run) => {
+    const first = await run.step(one.name, () => 'own', one)
+    const second = await run.step<string | number>(
+      two.name,
+      () => {
+        if (++entries > 1) return 'again'
+        entered.open()
+        return forever.passed
+      },
+      two,
+    )
+    return [first, second]
+  }
+  const dead = processOn(store, handler)
+  const id = await dead.send()
+  await entered.passed
+  const { checkpoints, outcome } = processOn(store, handler)
+  await checkpoints.start()
+  await expect.poll(async () => (await checkpoints.get(id))?.status).toBe('parked')
+  const decide = (step: string) => checkpoints.resolve(id, { kind: 'done', step, value: 'told' }, by)
+  await expect(decide('one')).rejects.toMatchObject({ code: 'not_found' })
+  await decide('two')
+  expect(await outcome(id)).toBe('201 {"result":["own","told"]}')
+})
+
+test('C2: forking a run that is collected meanwhile says that it is not there', async () => {
+  const store = memoryCheckpointStore()
+  const { checkpoints, post } = processOn({ ...store, input: async () => undefined, get })
+  let looks = 0
+  async function get(id: string) {
+    return ++looks > 1 ? undefined : store.get(id)
+  }
+  const id = (await post()).headers.get('gw-run')!
+  await expect(checkpoints.fork(id, by)).rejects.toMatchObject({ code: 'not_found' })
+})
