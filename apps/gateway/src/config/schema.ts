@@ -1,29 +1,37 @@
 import { z } from 'zod'
 import { durationMs, sizeBytes } from './units.ts'
+import { variables } from './variables.ts'
 
-const duration = (description: string) =>
+const duration = (description: string, fallback?: string) =>
   z
     .string()
     .refine((text) => durationMs(text) !== undefined, "expected a duration like '500ms', '30s', '5min' or '2h'")
     .transform((text) => durationMs(text)!)
-    .meta({ description, examples: ['30s'] })
-const size = (description: string) =>
+    .meta({ description, unit: 'duration', ...(fallback === undefined ? {} : { fallback }) })
+const size = (description: string, fallback?: string) =>
   z
     .string()
     .refine((text) => sizeBytes(text) !== undefined, "expected a size like '64KB' or '512MB'")
     .transform((text) => sizeBytes(text)!)
-    .meta({ description, examples: ['1MB'] })
-const count = (description: string) => z.int().min(1).meta({ description })
+    .meta({ description, unit: 'size', ...(fallback === undefined ? {} : { fallback }) })
+const count = (description: string, fallback?: number) =>
+  z
+    .int()
+    .min(1)
+    .meta({ description, ...(fallback === undefined ? {} : { fallback }) })
 const port = (description: string) => z.int().min(0).max(65_535).meta({ description })
-const ratio = z.number().gt(0).max(1)
+const ratio = (description: string) => z.number().gt(0).max(1).meta({ description })
+const text = (description: string) => z.string().min(1).meta({ description })
+const flag = (description: string, fallback?: boolean) =>
+  z.boolean().meta({ description, ...(fallback === undefined ? {} : { fallback }) })
 
 const breaker = z.strictObject({
-  failureThreshold: count('counted failures inside the window at which it opens').optional(),
-  rollingWindow: duration('how long a failure counts').optional(),
-  open: duration('how long it stays open before the first trial').optional(),
-  halfOpenMaxCalls: count('trials at once while half-open').optional(),
-  failureRatio: ratio.optional(),
-  minimumCalls: count('calls in the window below which ratios are not looked at').optional(),
+  failureThreshold: count('counted failures inside the window at which it opens', 5).optional(),
+  rollingWindow: duration('how long a failure counts', '5min').optional(),
+  open: duration('how long it stays open before the first trial', '60s').optional(),
+  halfOpenMaxCalls: count('trials at once while half-open', 3).optional(),
+  failureRatio: ratio('opens at this part of the calls in the window, too').optional(),
+  minimumCalls: count('calls in the window below which ratios are not looked at', 10).optional(),
   callTimeout: duration('a call that takes longer counts as a failure').optional(),
 })
 
@@ -32,28 +40,41 @@ const upstream = z.strictObject({
     .string()
     .regex(/^https?:\/\/[^\s?#]+$/, 'expected http:// or https:// with a host and no query')
     .meta({ description: 'where the service is; a path is put in front of every request’s' }),
-  breaker: breaker.optional(),
-  timeout: duration('until the head of an answer is there, and between two pieces of its body').optional(),
-  connectTimeout: duration('until a connection stands').optional(),
-  connections: count('connections at once').optional(),
-  allowPrivate: z.boolean().optional().meta({ description: 'its name may lead to this machine or a private network' }),
+  breaker: breaker.optional().meta({ description: 'guards every call to it, under its name' }),
+  timeout: duration('until the head of an answer is there, and between two pieces of its body', '30s').optional(),
+  connectTimeout: duration('until a connection stands', '5s').optional(),
+  connections: count('connections at once', 128).optional(),
+  allowPrivate: flag('its name may lead to this machine or a private network', false).optional(),
 })
 
 const method = z.string().regex(/^[A-Z]{1,20}$/, "expected a method like 'POST'")
 const route = z.strictObject({
-  path: z.string().startsWith('/', "expected a path like '/api/*'"),
-  methods: z.array(method).min(1).optional(),
+  path: z
+    .string()
+    .startsWith('/', "expected a path like '/api/*'")
+    .meta({ description: 'a pattern of Hono: `/api/charge`, `/users/:id`, `/api/*`' }),
+  methods: z.array(method).min(1).optional().meta({ description: 'all methods, where nothing is said' }),
   upstream: z.string().meta({ description: 'the name of one of `upstreams`' }),
-  durable: z.boolean().optional(),
+  durable: flag('requests are recorded, finish after a crash, and the answer is kept', false).optional(),
   operation: z
     .string()
     .regex(/^[\x21-\x7e]{1,200}$/)
-    .optional(),
-  idempotency: z.enum(['optional', 'required', 'fingerprint', 'off']).optional(),
-  retry: z.strictObject({ maxAttempts: count('how often a durable request is sent').optional() }).optional(),
-  onUnknown: z.enum(['execute', 'park']).optional(),
-  headers: z.array(z.string().regex(/^[A-Za-z0-9-]+$/)).optional(),
-  maxBody: size('the longest body of a request').optional(),
+    .optional()
+    .meta({ description: 'the name under which its runs are kept; method and path, where nothing is said' }),
+  idempotency: z
+    .enum(['optional', 'required', 'fingerprint', 'off'])
+    .optional()
+    .meta({ description: 'what a request without an `Idempotency-Key` is', fallback: 'optional' }),
+  retry: z.strictObject({ maxAttempts: count('how often a durable request is sent', 3).optional() }).optional(),
+  onUnknown: z.enum(['execute', 'park']).optional().meta({
+    description: 'a durable request that was on its way at a crash: sent again with its key, or left to a person',
+    fallback: 'execute',
+  }),
+  headers: z
+    .array(z.string().regex(/^[A-Za-z0-9-]+$/))
+    .optional()
+    .meta({ description: 'further request fields that a durable request keeps, credentials among them' }),
+  maxBody: size('the longest body of a request', '1MiB').optional(),
 })
 
 const redisUrl = z
@@ -63,42 +84,60 @@ const redisUrl = z
     (url) => !/[?&]cluster(?:=|&|$)/.test(url) || /^\w+:\/\/[^/]*(?:\/0?)?(?:\?|$)/.test(url),
     'a Redis Cluster has database 0 only: leave the number out',
   )
-  .meta({ description: 'keys lie there instead; several nodes separated by commas, or ?cluster, for a Cluster' })
+  .meta({
+    secret: true,
+    description: 'keys lie there instead; several nodes separated by commas, or ?cluster, for a Cluster',
+  })
 
 /** Everything a configuration file may say. Durations and sizes are texts here and numbers behind it. */
 export const configSchema = z
   .strictObject({
-    title: z.string().min(1).optional(),
-    description: z.string().optional(),
-    serverType: z.enum(['durable', 'basic']).optional(),
-    host: z.string().min(1).optional(),
+    title: text('the name in logs and on the dashboard').optional(),
+    description: z.string().optional().meta({ description: 'a sentence for people' }),
+    serverType: z
+      .enum(['durable', 'basic'])
+      .optional()
+      .meta({ description: '`basic`: no keys and no audit events of requests unless a route asks' }),
+    host: text('where to listen').optional(),
     port: port('0 takes a free one').optional(),
     admin: z
       .strictObject({
-        enabled: z.boolean().optional(),
-        host: z.string().min(1).optional(),
+        enabled: flag('whether there is an admin listener').optional(),
+        host: text('where it listens; any but loopback needs a token').optional(),
         port: port('0 takes a free one').optional(),
-        token: z.string().min(32, 'expected at least 32 characters').optional().meta({ secret: true }),
-        readToken: z.string().min(32, 'expected at least 32 characters').optional().meta({ secret: true }),
-        allowedHosts: z.array(z.string().min(1)).optional(),
+        token: z
+          .string()
+          .min(32, 'expected at least 32 characters')
+          .optional()
+          .meta({ secret: true, description: 'may do everything; made afresh on loopback where it is absent' }),
+        readToken: z
+          .string()
+          .min(32, 'expected at least 32 characters')
+          .optional()
+          .meta({ secret: true, description: 'may read everything and change nothing' }),
+        allowedHosts: z
+          .array(z.string().min(1))
+          .optional()
+          .meta({ description: 'further names under which browsers may reach it' }),
       })
       .optional(),
-    dataDir: z.string().min(1).optional(),
+    dataDir: text('where the embedded database and this process’s own files lie').optional(),
     nodeId: z
       .string()
       .regex(/^[A-Za-z0-9._:-]{1,128}$/)
-      .optional(),
+      .optional()
+      .meta({ description: 'tells this machine from others in records; the host’s name, where nothing is said' }),
     databaseUrl: z
       .string()
       .regex(/^postgres(?:ql)?:\/\/\S+$/, 'expected postgres://…')
       .optional()
-      .meta({ secret: true }),
-    redisUrl: redisUrl.optional().meta({ secret: true }),
+      .meta({ secret: true, description: 'state lies there instead, and any number of gateways share it' }),
+    redisUrl: redisUrl.optional(),
     coldTier: z
       .strictObject({
         url: z.string().min(1).meta({ description: 'https://key:secret@host/bucket?region=…', secret: true }),
-        after: duration('a completed request moves there so long after its end').optional(),
-        backupInterval: duration('requests are backed up there so often').optional(),
+        after: duration('a completed request moves there so long after its end', '24h').optional(),
+        backupInterval: duration('requests are backed up there so often', '5min').optional(),
       })
       .optional(),
     audit: z
@@ -112,16 +151,23 @@ export const configSchema = z
         maxEvents: z.int().min(0).optional().meta({ description: 'how many events stay in the store' }),
         maxSegment: size('how much a segment of the archive holds').optional(),
         interval: duration('how often a checkpoint is signed and retention runs').optional(),
-        projections: z.boolean().optional(),
+        projections: flag('keep the states of requests and the figures of operations as projections').optional(),
       })
       .optional(),
     privacy: z
       .strictObject({
         keysFile: z.string().min(1).optional().meta({ description: 'where the keys of subjects lie' }),
-        personal: z.record(z.string(), z.array(z.string().startsWith('/', 'expected JSON pointers'))).optional(),
+        personal: z
+          .record(z.string(), z.array(z.string().startsWith('/', 'expected JSON pointers')))
+          .optional()
+          .meta({ description: 'by type of event, the members that are encrypted under their subject’s key' }),
       })
       .optional(),
-    secret: z.string().min(32, 'expected at least 32 characters').optional().meta({ secret: true }),
+    secret: z
+      .string()
+      .min(32, 'expected at least 32 characters')
+      .optional()
+      .meta({ secret: true, description: 'keys the names and the seals of what is kept; made and kept in the store' }),
     apiTokens: z
       .record(z.string().regex(/^[A-Za-z0-9._@-]+$/), z.string().min(1).meta({ secret: true }))
       .optional()
@@ -134,24 +180,32 @@ export const configSchema = z
     gracefulShutdown: duration('how long a stopping server waits for requests under way').optional(),
     drainDelay: duration('how long a stopping server still accepts').optional(),
     lease: duration('how long a node may be silent before its runs are taken').optional(),
-    trustedProxies: z.array(z.string()).optional(),
+    trustedProxies: z
+      .array(z.string())
+      .optional()
+      .meta({ description: 'addresses or networks in front whose word on the client is believed' }),
     viaName: z
       .string()
       .regex(/^[A-Za-z0-9._-]{1,64}$/)
-      .optional(),
+      .optional()
+      .meta({ description: 'this gateway’s name in `Via`', fallback: 'gw' }),
     metrics: z
       .strictObject({
-        enabled: z.boolean().optional(),
+        enabled: flag('whether figures are kept', true).optional(),
         namespace: z
           .string()
           .regex(/^[a-z][a-z0-9_]*$/)
-          .optional(),
+          .optional()
+          .meta({ description: 'what every name begins with', fallback: 'gw' }),
       })
       .optional(),
-    logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).optional(),
-    breakers: z.record(z.string(), breaker).optional(),
-    upstreams: z.record(z.string(), upstream).optional(),
-    routes: z.array(route).optional(),
+    logLevel: z
+      .enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent'])
+      .optional()
+      .meta({ description: '`warn` on a terminal, `info` elsewhere' }),
+    breakers: z.record(z.string(), breaker).optional().meta({ description: 'circuit breakers by name' }),
+    upstreams: z.record(z.string(), upstream).optional().meta({ description: 'services by name' }),
+    routes: z.array(route).optional().meta({ description: 'the first that fits is taken' }),
   })
   .superRefine((config, context) => {
     for (const [i, { upstream: name }] of (config.routes ?? []).entries()) {
@@ -175,7 +229,13 @@ export function defineGateway(config: GatewayConfigInput): GatewayConfigInput {
   return config
 }
 
-/** The JSON Schema (2020-12) of a configuration file, for editors. */
+/** The JSON Schema (2020-12) of a configuration file, for editors; `environment` names the variable that sets an option. */
 export function configJsonSchema(): object {
-  return z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' })
+  const schema = z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' })
+  for (const { name, path } of variables) {
+    let node: { properties?: Record<string, unknown> } = schema as never
+    for (const part of path) node = node.properties![part] as never
+    Object.assign(node, { environment: name })
+  }
+  return schema
 }
