@@ -102,7 +102,11 @@ export class Authentication {
     const authorization = c.req.header('authorization')
     if (authorization === undefined) {
       const role = this.sessions.find(getCookie(c, sessionCookie) ?? '')
-      return role ?? refused(c, 401, 'unauthenticated', 'The admin API needs its bearer token')
+      if (role === undefined) return refused(c, 401, 'unauthenticated', 'The admin API needs its bearer token')
+      // A browser sends a cookie along for any page: one of the two says that it is ours.
+      const said = c.req.header('origin') !== undefined || c.req.header('sec-fetch-site') !== undefined
+      if (safe.has(c.req.method) || said) return role
+      return problem(c, 403, 'cross_origin', 'Expected `Origin` or `Sec-Fetch-Site` on a change by a session')
     }
     if (authorization.length > maxAuthorizationLength)
       return refused(
