@@ -118,17 +118,20 @@ function running({ run, here, leaseRemainingMs, openSteps }: StandstillFacts): S
 function waiting({ run, now }: StandstillFacts): Standstill {
   const { reason = '', wakeAt } = run
   if (run.cancelRequested) return say('cancelling', 'It was asked to end, and does so with the next sweep')
-  const at = wakeAt === undefined ? '' : `until ${new Date(wakeAt).toISOString()} (${seconds(wakeAt - now)})`
+  const time = wakeAt === undefined ? '' : `${new Date(wakeAt).toISOString()} (${seconds(wakeAt - now)})`
   const over = wakeAt !== undefined && wakeAt <= now
   if (reason.startsWith('waits for the signal'))
-    return say('waiting_for_signal', `It ${reason}${at === '' ? ', however long that takes' : `, ${at} at the latest`}`)
+    return say(
+      'waiting_for_signal',
+      `It ${reason}${time === '' ? ', however long that takes' : `, until ${time} at the latest`}`,
+    )
   if (over) return say('due', `It is due since ${new Date(wakeAt).toISOString()} and goes on with the next sweep`)
   if (reason.startsWith('breaker_open'))
-    return say('breaker_open', `A circuit breaker is open (${reason}): it is tried again ${at}`)
+    return say('breaker_open', `A circuit breaker is open (${reason}): it is tried again at ${time}`)
   if (/^pool_(?:exhausted|factory_failed)/.test(reason))
-    return say('pool_exhausted', `A connection pool has nothing to lend (${reason}): it is tried again ${at}`)
-  if (reason.startsWith('sleeps in')) return say('sleeping', `It ${reason} ${at}`)
-  return say('retry_later', `${reason === '' ? 'It waits' : reason}: it is tried again ${at}`)
+    return say('pool_exhausted', `A connection pool has nothing to lend (${reason}): it is tried again at ${time}`)
+  if (reason.startsWith('sleeps in')) return say('sleeping', `It ${reason} until ${time}`)
+  return say('retry_later', `${reason === '' ? 'It waits' : reason}: it is tried again at ${time}`)
 }
 
 function parked({ run, openSteps }: StandstillFacts): Standstill {
