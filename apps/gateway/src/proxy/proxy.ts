@@ -41,7 +41,7 @@ export async function forward(c: Context, parts: ProxyParts): Promise<Response> 
   const node = nodeSide(c)
   const head = outgoingHead(c, parts, node)
   if (head instanceof Response) return head
-  const body = hasBody(c, node) ? bodyOf(c, node) : null
+  const body = hasBody(c, node) ? await bodyOf(c, parts, node) : null
   const safe = idempotent.has(head.method) || c.req.header('idempotency-key') !== undefined
   for (let tries = 1; ; tries++) {
     const permit = await parts.breaker?.permit()
@@ -124,11 +124,11 @@ async function attempt(
       })
   sending = upstream.send(outgoing, sink)
   const onClose = () => {
-    if (node !== undefined && !node.outgoing.writableFinished) sending?.abort()
+    if (node !== undefined && !captured && !node.outgoing.writableFinished) sending?.abort()
   }
   node?.outgoing.once('close', onClose)
-  const abort = () => sending?.abort()
-  if (!direct) c.req.raw.signal.addEventListener('abort', abort, { once: true })
+  // An answer that is captured is for the key: whoever brings the key again gets it, so it is read to its end without this client.
+  if (!direct && !captured) c.req.raw.signal.addEventListener('abort', () => sending?.abort(), { once: true })
   const done = sending.done.then(
     () => undefined,
     (error: UpstreamError) => error,
@@ -232,8 +232,11 @@ function hasBody(c: Context, node: NodeSide | undefined): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
-function bodyOf(c: Context, node: NodeSide | undefined): Outgoing['body'] {
-  return node === undefined ? (c.req.raw.body as unknown as Outgoing['body']) : node.incoming
+/** A middleware that captures the answer has read the body, too, and left it with the request. */
+async function bodyOf(c: Context, { captured }: ProxyParts, node: NodeSide | undefined): Promise<Outgoing['body']> {
+  if (node !== undefined && !captured) return node.incoming
+  if (Object.keys(c.req.bodyCache).length > 0) return new Uint8Array(await c.req.arrayBuffer())
+  return c.req.raw.body as unknown as Outgoing['body']
 }
 
 /** Fields that middlewares in front have set for the answer. */
