@@ -3,7 +3,14 @@ import type { ConnectionFactory } from './factory.ts'
 import { type DrainReport, FactoryPool } from './factory-pool.ts'
 import type { Lease } from './lease.ts'
 import { type PoolHealth, type PoolMetrics, poolHealth, readMetrics } from './metrics.ts'
-import { expected, type PoolOptions, type PoolTransition, type ResolvedOptions, resolveOptions } from './options.ts'
+import {
+  expected,
+  type PoolLeak,
+  type PoolOptions,
+  type PoolTransition,
+  type ResolvedOptions,
+  resolveOptions,
+} from './options.ts'
 import type { AcquireOptions } from './request.ts'
 
 /** How `start` waits. */
@@ -36,6 +43,13 @@ export interface NamedPool<Connection extends object> {
   use<Result>(run: (connection: Connection) => Promise<Result> | Result, options?: AcquireOptions): Promise<Result>
 }
 
+/** A leak, and when it was noticed, in milliseconds since 1970. */
+export interface NoticedLeak extends PoolLeak {
+  readonly at: number
+}
+
+const leaksKept = 20
+
 const factoryMembers: ReadonlySet<string> = new Set(['create', 'validate', 'destroy', 'breaker', 'min', 'max'])
 
 /** Connections under names, each with bounds, tests and lifetimes of its own. Making one opens nothing; that waits for `start` or the first `acquire`. */
@@ -44,13 +58,22 @@ export class ConnectionPool {
   readonly #options: ResolvedOptions
   readonly #pools: Map<string, FactoryPool<never>> = new Map()
   readonly #listeners = new Set<(event: PoolTransition) => void>()
+  readonly #leaks: NoticedLeak[] = []
   #started = false
   #drained: Promise<DrainReport> | undefined
 
   constructor(options: PoolOptions) {
     const resolved = resolveOptions(options)
     this.#listeners.add(resolved.onTransition)
-    this.#options = { ...resolved, onTransition: (event) => this.#tell(event) }
+    this.#options = {
+      ...resolved,
+      onTransition: (event) => this.#tell(event),
+      onLeak: (event) => {
+        this.#leaks.push({ ...event, at: Date.now() })
+        if (this.#leaks.length > leaksKept) this.#leaks.shift()
+        resolved.onLeak(event)
+      },
+    }
     this.name = resolved.name
   }
 
@@ -76,6 +99,11 @@ export class ConnectionPool {
       tryAcquire: () => pool.tryAcquire(),
       use: (run, options) => use(pool, run, options),
     }
+  }
+
+  /** The newest 20 loans that were too long or lost, oldest first. */
+  get leaks(): readonly NoticedLeak[] {
+    return this.#leaks
   }
 
   /** The names registered so far. */

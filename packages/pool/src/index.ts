@@ -3,6 +3,7 @@ export {
   ConnectionPool,
   type DrainOptions,
   type NamedPool,
+  type NoticedLeak,
   type ResizeOptions,
   type StartOptions,
 } from './connection-pool.ts'

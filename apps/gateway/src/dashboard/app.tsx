@@ -6,12 +6,35 @@ import { failed, lost, wantsPage } from './failure.tsx'
 import { FiguresFeed } from './figures-feed.ts'
 import type { Ground } from './ground.ts'
 import { pageHeaders } from './headers.ts'
+import { auditRoutes } from './pages/audit.tsx'
+import { breakerRoutes } from './pages/breakers.tsx'
 import { bulkRoutes } from './pages/bulk.tsx'
+import { eventRoutes } from './pages/event.tsx'
+import { keyRoutes } from './pages/keys.tsx'
 import { overviewRoutes } from './pages/overview.tsx'
 import { requestPageRoutes } from './pages/request.tsx'
+import { poolRoutes } from './pages/pools.tsx'
 import { requestActionRoutes } from './pages/request-actions.tsx'
 import { requestListRoutes } from './pages/requests.tsx'
+import { storageRoutes } from './pages/storage.tsx'
+import { systemRoutes } from './pages/system.tsx'
 import { liveStream } from './stream.ts'
+
+/** The bulk page's address has the form of a request's: it comes first. */
+const pages: readonly ((ground: Ground) => Hono<AdminEnv>)[] = [
+  overviewRoutes,
+  bulkRoutes,
+  requestListRoutes,
+  requestActionRoutes,
+  requestPageRoutes,
+  auditRoutes,
+  eventRoutes,
+  keyRoutes,
+  breakerRoutes,
+  poolRoutes,
+  storageRoutes,
+  systemRoutes,
+]
 
 /**
  * The dashboard: pages rendered here, with forms for every action, and a stream for what moves. It asks the admin API for what it
@@ -27,9 +50,7 @@ export function dashboard(gateway: Gateway, api: Hono<AdminEnv>): Hono<AdminEnv>
   app.get('/live/history', (c) => c.json(gateway.figures.history()))
   app.use(pageHeaders())
   app.onError((error, c) => failed(ground, c, error))
-  // The bulk page's address has the form of a request's: it comes first.
-  for (const routes of [overviewRoutes, bulkRoutes, requestListRoutes, requestActionRoutes, requestPageRoutes])
-    app.route('/', routes(ground))
+  for (const routes of pages) app.route('/', routes(ground))
   app.all('*', (c, next) => (wantsPage(c) ? lost(ground, c) : next()))
   return app
 }

@@ -9,6 +9,7 @@ import { Card, Empty, PageHead } from '../view/layout.tsx'
 import { Plot, Spark } from '../view/plot.tsx'
 import { show } from '../view/shell.tsx'
 import { Badge, BreakerBadge, Note, RunBadge, StateBadge, statuses } from '../view/status.tsx'
+import { thinned } from '../view/thinned.ts'
 import { When } from '../view/when.tsx'
 import { columns, type Figures, type History } from '../wire.ts'
 import { overviewOf } from './overview-data.ts'
@@ -332,14 +333,5 @@ function Nodes({ nodes }: { readonly nodes: readonly NodeGlance[] }) {
         </table>
       )}
     </>
-  )
-}
-
-/** At most sixty points, each the largest of its stretch, so that a peak stays one. */
-export function thinned(values: readonly number[]): readonly number[] {
-  const size = Math.ceil(values.length / 60)
-  if (size <= 1) return values
-  return Array.from({ length: Math.ceil(values.length / size) }, (_, i) =>
-    Math.max(...values.slice(i * size, (i + 1) * size)),
   )
 }
