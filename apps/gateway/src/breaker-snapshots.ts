@@ -1,6 +1,7 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { CircuitBreaker } from '@gw/breaker'
+import { replaceFile } from './replace-file.ts'
 
 /** Breakers as they were, and when, by the wall clock. */
 interface Snapshots {
@@ -40,24 +41,5 @@ export function breakerSnapshots(directory: string, now: () => number = () => Da
       }
       replaceFile(file, JSON.stringify(kept))
     },
-  }
-}
-
-/** Whole or not at all, also where the power goes in the middle: the bytes are synced before the name, the name before we go on. */
-function replaceFile(file: string, text: string): void {
-  const next = `${file}.next`
-  const written = openSync(next, 'w', 0o600)
-  try {
-    writeSync(written, text)
-    fsyncSync(written)
-  } finally {
-    closeSync(written)
-  }
-  renameSync(next, file)
-  const folder = openSync(dirname(file), 'r')
-  try {
-    fsyncSync(folder)
-  } finally {
-    closeSync(folder)
   }
 }

@@ -11,6 +11,7 @@ import { EventStore } from '@gw/events'
 import type { Database } from '@gw/sqlite'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { adminApp } from './admin/app.ts'
+import { sessionFile } from './admin/session-file.ts'
 import { Admission } from './admission.ts'
 import { AuditQueue } from './audit-queue.ts'
 import { type BreakerSnapshots, breakerSnapshots } from './breaker-snapshots.ts'
@@ -436,6 +437,7 @@ export class Gateway extends Hono<GatewayEnv> {
           loopback: isLoopback(adminHost),
           ...(readToken === undefined ? {} : { readToken }),
           ...(allowedHosts === undefined ? {} : { allowedHosts }),
+          sessions: sessionFile(this.engine.directory, [token, readToken], (error) => this.report(error)),
         })
         listeners.push(
           await listen((request, env) => admin.fetch(request, env as never), {

@@ -4,7 +4,7 @@ import type { Context, MiddlewareHandler } from 'hono'
 import { getCookie } from 'hono/cookie'
 import { problem } from '../problem.ts'
 import { LoginThrottle } from './login-throttle.ts'
-import { Sessions } from './sessions.ts'
+import { type SessionKeeping, Sessions } from './sessions.ts'
 import type { AdminEnv, AdminRole } from './visitor.ts'
 
 /** How the admin listener knows who may do what. */
@@ -17,6 +17,8 @@ export interface AdminAccess {
   readonly loopback: boolean
   /** Further names that it may be called by. */
   readonly allowedHosts?: readonly string[]
+  /** Where the log-ins of browsers are kept over a restart. */
+  readonly sessions?: SessionKeeping
 }
 
 /** The cookie that holds a browser's session. */
@@ -34,7 +36,10 @@ export class Authentication {
   readonly #access: AdminAccess
   readonly #digests: readonly (readonly [AdminRole, Buffer])[]
 
-  constructor(access: AdminAccess, { sessions = new Sessions(), throttle = new LoginThrottle() } = {}) {
+  constructor(
+    access: AdminAccess,
+    { sessions = new Sessions(undefined, access.sessions), throttle = new LoginThrottle() } = {},
+  ) {
     this.#access = access
     this.sessions = sessions
     this.throttle = throttle

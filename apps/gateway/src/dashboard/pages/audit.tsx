@@ -74,7 +74,11 @@ function storeFilterOf({ from, to, ...filters }: Filters) {
   const time = (name: string, text: string) => {
     const parsed = Time.safeParse(text)
     if (parsed.success) return parsed.data
-    throw new Refusal(400, 'invalid_parameter', `Expected \`${name}\` to be a time such as 2026-01-31T12:00:00Z, got \`${text}\``)
+    throw new Refusal(
+      400,
+      'invalid_parameter',
+      `Expected \`${name}\` to be a time such as 2026-01-31T12:00:00Z, got \`${text}\``,
+    )
   }
   return {
     ...eventFilterOf(EventFilterQuery.parse(filters)),
@@ -110,7 +114,10 @@ function Audit({
   const { from: _from, to: _to, ...downloadable } = filters
   return (
     <>
-      <PageHead title="Audit trail" lead={`${count(Number(head))} events, each chained to the one before it; newest first`}>
+      <PageHead
+        title="Audit trail"
+        lead={`${count(Number(head))} events, each chained to the one before it; newest first`}
+      >
         <div class="toolbar">
           <a class="button" href="/audit/verification">
             Verify now
@@ -137,7 +144,8 @@ function Audit({
           <Card title="Signed checkpoints" id="checkpoints">
             {notes.length === 0 ? (
               <p>
-                None is signed yet. They are made every hour, and with every <a href="#event-rows">proof of an event</a>.
+                None is signed yet. They are made every hour, and with every <a href="#event-rows">proof of an event</a>
+                .
               </p>
             ) : (
               <details>
@@ -188,7 +196,10 @@ function Audit({
           </search>
           <div class="bulk">
             <span class="small">Download</span>
-            <a href={withFilters('/admin/events/export', { ...downloadable, format: 'ndjson' })} download="events.ndjson">
+            <a
+              href={withFilters('/admin/events/export', { ...downloadable, format: 'ndjson' })}
+              download="events.ndjson"
+            >
               JSON lines
             </a>
             <a href={withFilters('/admin/events/export', downloadable)} download="events.json">
@@ -246,8 +257,8 @@ function VerificationPage({ verified: { found, at } }: { readonly verified: Veri
       </div>
       <div role="status">
         <Note tone={found.ok ? 'good' : 'bad'}>
-          <strong>{found.ok ? 'The log is whole.' : 'The log is damaged.'}</strong> {count(found.events)} events were read and
-          every hash was computed anew.
+          <strong>{found.ok ? 'The log is whole.' : 'The log is damaged.'}</strong> {count(found.events)} events were
+          read and every hash was computed anew.
         </Note>
       </div>
       <Card title="What was found" id="found">

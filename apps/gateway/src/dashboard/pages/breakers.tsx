@@ -19,7 +19,9 @@ type Detail = Awaited<ReturnType<typeof detailOf>>
 const actions = ['reset', 'open', 'close'] as const
 type Action = (typeof actions)[number]
 
-const words: Readonly<Record<Action, { readonly title: string; readonly submit: string; readonly effect: string; readonly done: string }>> = {
+const words: Readonly<
+  Record<Action, { readonly title: string; readonly submit: string; readonly effect: string; readonly done: string }>
+> = {
   reset: {
     title: 'Reset',
     submit: 'Reset it',
@@ -180,9 +182,7 @@ function BreakerCard({
           </div>
           <div>
             <dt>Last failure</dt>
-            <dd>
-              {breaker.last_failure === null ? 'none' : <When at={Date.parse(breaker.last_failure)} short />}
-            </dd>
+            <dd>{breaker.last_failure === null ? 'none' : <When at={Date.parse(breaker.last_failure)} short />}</dd>
           </div>
           <div>
             <dt>Next trial</dt>

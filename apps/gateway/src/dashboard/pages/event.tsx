@@ -18,7 +18,12 @@ export function eventRoutes(ground: Ground): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>()
   app.get('/audit/:position{[0-9]+}', async (c) => {
     const event = await eventAt(ground, c)
-    return show(ground, c, { title: `Event #${event.position}`, path: `/audit/${event.position}` }, <EventPage event={event} />)
+    return show(
+      ground,
+      c,
+      { title: `Event #${event.position}`, path: `/audit/${event.position}` },
+      <EventPage event={event} />,
+    )
   })
   app.get('/audit/:position{[0-9]+}/proof', async (c) => {
     const event = await eventAt(ground, c)
@@ -37,8 +42,7 @@ async function eventAt({ gateway: { events } }: Ground, c: PageContext): Promise
   const text = c.req.param('position') ?? ''
   await events.start()
   const position = text.length > 19 ? 0n : BigInt(text)
-  const [event] =
-    position === 0n ? [] : await events.readStored({ after: position - 1n, asOf: position, limit: 1 })
+  const [event] = position === 0n ? [] : await events.readStored({ after: position - 1n, asOf: position, limit: 1 })
   if (event === undefined) throw new Refusal(404, 'not_found', `There is no event #${text}, or retention took it.`)
   return events.recordOf(event)
 }
@@ -122,8 +126,8 @@ function ProofPage({ event, proof }: { readonly event: EventRecord; readonly pro
         </PageHead>
       </div>
       <Note tone="good">
-        The event is in the log of {proof.inclusion?.size ?? '?'} events that the checkpoint below vouches for. Whoever has
-        the public key can check that without this gateway.
+        The event is in the log of {proof.inclusion?.size ?? '?'} events that the checkpoint below vouches for. Whoever
+        has the public key can check that without this gateway.
       </Note>
       <div class="wide-left">
         <Card title="Signed checkpoint" id="checkpoint">

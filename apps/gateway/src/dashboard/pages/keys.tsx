@@ -136,7 +136,10 @@ function Keys({
 }) {
   return (
     <>
-      <PageHead title="Keys" lead={`Idempotency keys are stored under hashes; ${count(held)} are held by this process now`}>
+      <PageHead
+        title="Keys"
+        lead={`Idempotency keys are stored under hashes; ${count(held)} are held by this process now`}
+      >
         {mayAct ? (
           <a class="button" href="/keys/erase" data-dialog="">
             Erase a principal's…
@@ -181,15 +184,15 @@ function Keys({
         {found === undefined ? (
           <div class="card">
             <Empty title="Which key?">
-              Give the key as the client sent it, with the route's pattern, the method and the principal: together they are
-              its scope. A request's page links to its key.
+              Give the key as the client sent it, with the route's pattern, the method and the principal: together they
+              are its scope. A request's page links to its key.
             </Empty>
           </div>
         ) : found.length === 0 ? (
           <div class="card">
             <Empty title="There is no such key">
-              Nobody brought it in that scope, or its window is over. The principal, the method and the route's pattern have to
-              be those of the request.
+              Nobody brought it in that scope, or its window is over. The principal, the method and the route's pattern
+              have to be those of the request.
             </Empty>
           </div>
         ) : (

@@ -70,8 +70,8 @@ export function poolRoutes(ground: Ground): Hono<AdminEnv> {
         back="/pools"
         effect={
           <p>
-            All {count(metrics.totalConnections)} connections are replaced: {count(metrics.idleConnections)} idle ones at once,{' '}
-            {count(metrics.activeConnections)} on loan when they come back. Nobody who has one loses it.
+            All {count(metrics.totalConnections)} connections are replaced: {count(metrics.idleConnections)} idle ones
+            at once, {count(metrics.activeConnections)} on loan when they come back. Nobody who has one loses it.
           </p>
         }
       />,
@@ -96,8 +96,8 @@ export function poolRoutes(ground: Ground): Hono<AdminEnv> {
         back="/pools"
         effect={
           <p>
-            The new bounds hold for every factory of the pool until this process ends. A smaller maximum closes idle connections
-            now and others when they come back.
+            The new bounds hold for every factory of the pool until this process ends. A smaller maximum closes idle
+            connections now and others when they come back.
           </p>
         }
         fields={
@@ -183,7 +183,11 @@ function PoolCard({
           <div>
             <dt>In use</dt>
             <dd>
-              <Capacity used={metrics.activeConnections} spare={metrics.idleConnections} whole={metrics.maxConnections} />
+              <Capacity
+                used={metrics.activeConnections}
+                spare={metrics.idleConnections}
+                whole={metrics.maxConnections}
+              />
             </dd>
           </div>
           <div>
@@ -321,7 +325,11 @@ function Factories({ factories }: { readonly factories: Detail['metrics']['facto
                 {name}
               </th>
               <td data-label="In use">
-                <Capacity used={factory.activeConnections} spare={factory.idleConnections} whole={factory.maxConnections} />
+                <Capacity
+                  used={factory.activeConnections}
+                  spare={factory.idleConnections}
+                  whole={factory.maxConnections}
+                />
               </td>
               <td data-label="Waiting" class="number">
                 {count(factory.waitingRequests)}

@@ -17,17 +17,20 @@ const asks = {
   collect: {
     title: 'Collect now?',
     submit: 'Collect',
-    effect: 'Finished requests whose time is over are deleted with their payloads. It happens by itself, too; this does it now.',
+    effect:
+      'Finished requests whose time is over are deleted with their payloads. It happens by itself, too; this does it now.',
   },
   backup: {
     title: 'Back up now?',
     submit: 'Back up',
-    effect: 'A consistent copy is written while the gateway goes on: to the cold tier where there is one, else into a file.',
+    effect:
+      'A consistent copy is written while the gateway goes on: to the cold tier where there is one, else into a file.',
   },
   tier: {
     title: 'Move to the cold tier now?',
     submit: 'Move',
-    effect: 'Payloads of completed requests that are due move to the cold tier. It happens by itself, too; this does it now.',
+    effect:
+      'Payloads of completed requests that are due move to the cold tier. It happens by itself, too; this does it now.',
   },
 } as const
 type Action = keyof typeof asks
@@ -57,7 +60,13 @@ export function storageRoutes(ground: Ground): Hono<AdminEnv> {
         ground,
         c,
         { title, path: '/storage' },
-        <Confirm title={title} action={`/storage/${action}`} submit={submit} back="/storage" effect={<p>{effect}</p>} />,
+        <Confirm
+          title={title}
+          action={`/storage/${action}`}
+          submit={submit}
+          back="/storage"
+          effect={<p>{effect}</p>}
+        />,
       )
     })
     app.post(`/storage/${action}`, async (c) => {
@@ -139,7 +148,8 @@ function StoragePage({
               <dd>{count(storage.pendingWrites)}</dd>
               <dt>Commits</dt>
               <dd>
-                {figure(commitsPerSecond)} a second, {figure(commitMs)} ms each; {count(storage.commits)} since the start
+                {figure(commitsPerSecond)} a second, {figure(commitMs)} ms each; {count(storage.commits)} since the
+                start
               </dd>
               <dt>Directory</dt>
               <dd class="mono">{storage.directory}</dd>
@@ -153,7 +163,8 @@ function StoragePage({
               </dd>
               <dt>Segments</dt>
               <dd>
-                {count(events.segments)}, of them {count(events.archivedSegments)} archived ({bytes(events.archivedBytes)})
+                {count(events.segments)}, of them {count(events.archivedSegments)} archived (
+                {bytes(events.archivedBytes)})
               </dd>
             </dl>
           </Card>
@@ -246,8 +257,8 @@ function StoragePage({
           <Card title="Cold tier">
             {tiers === null ? (
               <p class="muted">
-                There is none. With <code>coldTier</code> payloads of completed requests move to S3, and requests are backed up
-                there.
+                There is none. With <code>coldTier</code> payloads of completed requests move to S3, and requests are
+                backed up there.
               </p>
             ) : (
               <Tiers tiers={tiers} />
@@ -277,7 +288,8 @@ function Tiers({ tiers: { memory, cold, backup } }: { readonly tiers: NonNullabl
       </dd>
       <dt>In memory</dt>
       <dd>
-        {count(memory.entries)} payloads, {bytes(memory.bytes)}; {count(memory.hits)} hits, {count(memory.misses)} misses
+        {count(memory.entries)} payloads, {bytes(memory.bytes)}; {count(memory.hits)} hits, {count(memory.misses)}{' '}
+        misses
       </dd>
       <dt>Backed up to</dt>
       <dd>{backup?.cutAt == null ? 'nothing yet' : <When at={backup.cutAt} />}</dd>
@@ -286,8 +298,8 @@ function Tiers({ tiers: { memory, cold, backup } }: { readonly tiers: NonNullabl
         ''
       ) : (
         <dd>
-          {count(backup.runs)} requests in {count(backup.segments)} segments, {bytes(backup.bytes)}; {count(backup.pendingRuns)}{' '}
-          to go
+          {count(backup.runs)} requests in {count(backup.segments)} segments, {bytes(backup.bytes)};{' '}
+          {count(backup.pendingRuns)} to go
         </dd>
       )}
     </dl>

@@ -27,7 +27,10 @@ export function systemRoutes(ground: Ground): Hono<AdminEnv> {
         path: '/system',
         done:
           c.req.query('done') === 'drain'
-            ? { tone: 'wait', text: 'This process shuts down: it takes no new requests, and hands over what does not finish.' }
+            ? {
+                tone: 'wait',
+                text: 'This process shuts down: it takes no new requests, and hands over what does not finish.',
+              }
             : undefined,
       },
       <SystemPage
@@ -56,8 +59,8 @@ export function systemRoutes(ground: Ground): Hono<AdminEnv> {
             </p>
             <p>
               Readiness says no, new requests are refused, {count(figures.inFlight)} under way may finish, and{' '}
-              {count(figures.liveRuns)} running handlers finish or are handed over. Then the process ends. This dashboard goes with
-              it.
+              {count(figures.liveRuns)} running handlers finish or are handed over. Then the process ends. This
+              dashboard goes with it.
             </p>
           </>
         }
