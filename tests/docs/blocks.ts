@@ -28,7 +28,7 @@ export function documents(): readonly string[] {
     'docs/**/*.md',
     'tests/services/README.md',
   ]
-  return globSync(patterns, { cwd: root, exclude: (path) => path.includes('node_modules') }).sort()
+  return globSync(patterns, { cwd: root, exclude: (path) => /node_modules|docs\/api\/out/.test(path) }).sort()
 }
 
 /** The text of a document. */

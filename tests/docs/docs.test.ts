@@ -105,7 +105,7 @@ test('what a document tells to install is ours, or what we are tested with', () 
 
 test('every link inside the repository leads to a file, and every heading that a link names is there', () => {
   const broken: string[] = []
-  for (const document of documents()) {
+  for (const document of [...documents(), 'llms.txt']) {
     const text = documentText(document).replaceAll(/^```[\s\S]*?^```$/gm, '')
     for (const [, link = ''] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
       if (/^(https?|mailto):/.test(link)) continue
@@ -117,6 +117,12 @@ test('every link inside the repository leads to a file, and every heading that a
     }
   }
   expect(broken).toEqual([])
+})
+
+test('llms.txt names every page', () => {
+  const pages = documents().filter((document) => !/\/adr\/|^tests\/|^docs\/examples\/.+\//.test(document))
+  const text = documentText('llms.txt')
+  expect(pages.filter((page) => !text.includes(`](${page})`))).toEqual([])
 })
 
 /** The anchors that a reader's viewer makes of headings. */

@@ -26,7 +26,7 @@ export type Links = Readonly<Record<string, unknown>>
 export interface RunInput {
   readonly url: string
   readonly headers: readonly (readonly [name: string, value: string])[]
-  /** The context variables named by `persist`, as {@link encode} writes them. */
+  /** The context variables named by `persist`, as `encode` writes them. */
   readonly variables: string
   readonly body: Uint8Array
 }
@@ -57,7 +57,7 @@ export interface RunRecord {
   readonly stage: string | undefined
   /** 0 to 1. */
   readonly progress: number | undefined
-  /** What `update` and the manual calls keep, by {@link encode}. */
+  /** What `update` and the manual calls keep, by `encode`. */
   readonly data: string | undefined
   /** Why it waits, is parked or failed. */
   readonly reason: string | undefined
@@ -88,7 +88,7 @@ export interface StepRecord {
   readonly name: string
   readonly occurrence: number
   readonly state: StepState
-  /** By {@link encode}, or bytes in a store that seals; absent for a start marker without one. */
+  /** By `encode`, or bytes in a store that seals; absent for a start marker without one. */
   readonly value: string | Uint8Array | undefined
   readonly attempt: number
   readonly startedAt: number
