@@ -72,9 +72,10 @@ export class EventKeeping {
     return this.#signer
   }
 
-  /** Starts projections, and the rounds in which checkpoints are signed and retention runs. */
-  start(events: EventStore): void {
-    const { projections = false, intervalMs = 3_600_000 } = this.#options
+  /** Starts projections, and the rounds in which checkpoints are signed and retention runs. Throws for a signing key that is none. */
+  async start(events: EventStore): Promise<void> {
+    const { projections = false, intervalMs = 3_600_000, signingKey } = this.#options
+    if (signingKey !== undefined) await this.signer()
     if (projections)
       for (const ready of [requestStates({ maxRequests: 200 }), performanceFigures()]) {
         const projection = events.project({ ...ready, onError: this.#onError } as never) as Projection<unknown>

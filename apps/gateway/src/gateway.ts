@@ -388,7 +388,7 @@ export class Gateway extends Hono<GatewayEnv> {
     this.#started ??= (async () => {
       await this.events.start()
       await this.idempotency.start()
-      this.keeping.start(this.events)
+      await this.keeping.start(this.events)
       for (const hook of this.#startup) await hook()
       this.pools.start()
       if (this.breakers.all.size > 0) {

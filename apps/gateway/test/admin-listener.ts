@@ -34,7 +34,10 @@ export async function adminOf(
     admin: { port: 0, token: operateToken, readToken, ...options.admin },
   })
   routes(gateway)
-  const running = await gateway.run({ port: 0 })
+  const running = await gateway.run({ port: 0 }).catch(async (error: unknown) => {
+    await gateway.close()
+    throw error
+  })
   onTestFinished(() => running.stop({ drainDelayMs: 0 }))
   const url = running.adminUrl!
   return {

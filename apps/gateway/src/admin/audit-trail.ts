@@ -2,6 +2,7 @@ import type { EventFilter } from '@gw/events'
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Gateway } from '../gateway.ts'
 import { EventShape } from './event-shapes.ts'
+import { newestEvents } from './newest-events.ts'
 import { limit, Time } from './parameters.ts'
 import { adminRoutes, answer, refusals } from './problems.ts'
 
@@ -23,6 +24,7 @@ const Query = z.object({
   ...filters,
   start_time: Time.optional(),
   end_time: Time.optional(),
+  order: z.enum(['oldest', 'newest']).optional().openapi({ description: 'Which come first: the oldest, unless given' }),
   cursor: z.string().optional(),
   limit: limit(1_000),
 })
@@ -31,7 +33,7 @@ const trail = createRoute({
   method: 'get',
   path: '/admin/audit-trail',
   operationId: 'auditTrail',
-  summary: 'Lists events in the order of their positions',
+  summary: 'Lists events in the order of their positions, or the newest first',
   tags: ['events'],
   request: { query: Query },
   responses: {
@@ -70,14 +72,16 @@ export function eventFilterOf(query: z.output<typeof EventFilterQuery>): EventFi
 /** `/admin/audit-trail`, with the guide's parameters and answer, and a cursor for what is beyond `limit`. */
 export function auditTrailRoutes(gateway: Gateway) {
   return adminRoutes().openapi(trail, async (c) => {
-    const { start_time: from, end_time: to, cursor, limit: most, ...filter } = c.req.valid('query')
-    const page = await gateway.events.query({
-      ...eventFilterOf(filter),
+    const { start_time: from, end_time: to, order, cursor, limit: most, ...wanted } = c.req.valid('query')
+    const filter = {
+      ...eventFilterOf(wanted),
       ...(from === undefined ? {} : { from }),
       ...(to === undefined ? {} : { to }),
-      ...(cursor === undefined ? {} : { cursor }),
-      limit: most,
-    })
+    }
+    const page =
+      order === 'newest'
+        ? await newestEvents(gateway.events, filter, { cursor, limit: most })
+        : await gateway.events.query({ ...filter, ...(cursor === undefined ? {} : { cursor }), limit: most })
     const given = c.req.query()
     return c.json(
       {

@@ -1,18 +1,18 @@
 import type { EventRecord, EventStore } from '@gw/events'
+import { newestEvents } from './newest-events.ts'
 
 const kept = 100
 const pages = 20
 
-/** The newest events about a thing whose types begin with one of the prefixes, oldest first. Looks through the last 20,000 about it. */
-export async function historyOf(events: EventStore, subject: string, ...prefixes: string[]): Promise<EventRecord[]> {
+/** The newest events about a thing whose types begin with the prefix, oldest first; the last 20,000 about it are looked through. */
+export async function historyOf(events: EventStore, subject: string, prefix: string): Promise<EventRecord[]> {
   const found: EventRecord[] = []
   let cursor: string | undefined
-  for (let page = 0; page < pages; page++) {
-    const next = await events.query({ subject, limit: 1_000, ...(cursor === undefined ? {} : { cursor }) })
-    found.push(...next.events.filter(({ type }) => prefixes.some((prefix) => type.startsWith(prefix))))
-    if (found.length > kept) found.splice(0, found.length - kept)
+  for (let page = 0; page < pages && found.length < kept; page++) {
+    const next = await newestEvents(events, { subject }, { cursor, limit: 1_000 })
+    found.push(...next.events.filter(({ type }) => type.startsWith(prefix)))
     cursor = next.cursor
     if (cursor === undefined) break
   }
-  return found
+  return found.slice(0, kept).reverse()
 }

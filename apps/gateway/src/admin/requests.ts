@@ -1,4 +1,5 @@
-import type { StepRecord } from '@gw/checkpoint'
+import type { RunRecord, StepRecord } from '@gw/checkpoint'
+import type { EventRecord, EventStore } from '@gw/events'
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Gateway } from '../gateway.ts'
 import { audited } from './audited.ts'
@@ -52,7 +53,7 @@ const Detail = z
     outcome: z.object({ status: z.int(), bytes: z.int(), retained: z.boolean() }).nullable(),
     key: KeyOfRequest.nullable(),
     traceId: z.string().nullable(),
-    events: z.array(EventShape).openapi({ description: 'The newest 200 of the audit trail about it, oldest first' }),
+    events: z.array(EventShape).openapi({ description: 'The first 200 of the audit trail about it' }),
   })
   .openapi('RequestDetail')
 
@@ -228,7 +229,7 @@ export function requestRoutes(gateway: Gateway) {
       ])
       const link = run.links['key'] as { readonly key: string } | undefined
       const key = link === undefined ? undefined : await gateway.idempotency.keyStore.get(link.key)
-      const events = await gateway.events.query({ subject: run.id, limit: 200 })
+      const events = await eventsOf(gateway.events, run)
       const owners = await nodesOf(gateway)
       const why = standstillOf({
         run,
@@ -260,7 +261,7 @@ export function requestRoutes(gateway: Gateway) {
                   windowRemainingMs: key?.windowRemainingMs ?? null,
                 },
           traceId: traceIdOf(run, input),
-          events: [...events.events],
+          events,
         },
         200,
       )
@@ -340,6 +341,14 @@ export function requestRoutes(gateway: Gateway) {
       return c.json({ request: id, result }, 200)
     })
 }
+
+/** Its first events; from its acceptance on, so that what came before it is not looked at. */
+async function eventsOf(events: EventStore, { id, createdAt }: RunRecord): Promise<EventRecord[]> {
+  const page = await events.query({ subject: id, from: createdAt - clockSkewMs, limit: 200 })
+  return [...page.events]
+}
+
+const clockSkewMs = 60_000
 
 function openStepsOf(steps: readonly StepRecord[]): string[] {
   const kept = new Set(
