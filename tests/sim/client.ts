@@ -4,7 +4,7 @@ import { codeOf, finalRunOf, type Reply } from './journal.ts'
 import type { Loop } from './loop.ts'
 import type { Heard, Network, Sent } from './network.ts'
 import type { SimNode } from './node.ts'
-import { drawProgram, type Pace } from './program.ts'
+import { drawProgram, type Instruction, type Pace } from './program.ts'
 
 /** What the clients of a seed have in common. */
 export interface ClientOptions {
@@ -53,6 +53,12 @@ export class Client {
       await loop.sleep(this.#chance.between(0, 2_500))
       await this.#act()
     }
+    await this.finish()
+  }
+
+  /** Repeats what has no answer until it has. */
+  async finish(): Promise<void> {
+    const { loop } = this.#options
     for (const keyed of this.#keyed) {
       while (keyed.final === undefined) {
         await loop.sleep(this.#chance.between(200, 1_500))
@@ -77,21 +83,37 @@ export class Client {
     await this.#look(run, this.#chance.odds(0.5) ? '' : '/response')
   }
 
+  /** Sends a durable request that does what `program` says. */
+  submit(program: readonly Instruction[]): Promise<void> {
+    return this.#submit(this.#keyedOf('/jobs/a', { program }))
+  }
+
+  /** Does something to the run of the last request, if that is known. */
+  async toLast(action: 'cancel' | 'signal' | 'repeat'): Promise<void> {
+    const keyed = this.#keyed.at(-1)
+    if (keyed === undefined) return
+    if (action === 'repeat') return this.#submit(keyed)
+    if (keyed.run === undefined) return
+    await (action === 'cancel' ? this.#cancel(keyed, keyed.run) : this.#signal(keyed.run))
+  }
+
   #newKey(): Keyed {
+    if (this.#chance.odds(0.8)) {
+      const program = drawProgram(this.#chance, this.#options.appetite, this.#options.pace)
+      return this.#keyedOf('/jobs/a', { program })
+    }
+    const ms = this.#chance.odds(0.3)
+      ? this.#chance.between(0.5, 2.5) * this.#options.leaseMs
+      : this.#chance.between(0, 300)
+    return this.#keyedOf('/plain/a', { ms, answer: this.#chance.odds(0.3) ? 503 : 201 })
+  }
+
+  #keyedOf(path: string, body: object): Keyed {
     // Users take the same keys: they are told apart by who asks.
     const key = `k${++this.#keys}`
-    const durable = this.#chance.odds(0.8)
-    const body = durable
-      ? { program: drawProgram(this.#chance, this.#options.appetite, this.#options.pace) }
-      : {
-          ms: this.#chance.odds(0.3)
-            ? this.#chance.between(0.5, 2.5) * this.#options.leaseMs
-            : this.#chance.between(0, 300),
-          answer: this.#chance.odds(0.3) ? 503 : 201,
-        }
     const sent: Sent = {
       method: 'POST',
-      path: durable ? '/jobs/a' : '/plain/a',
+      path,
       user: this.user,
       headers: { 'idempotency-key': key, 'content-type': 'application/json' },
       body: JSON.stringify(body),

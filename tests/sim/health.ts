@@ -20,6 +20,10 @@ export function unhealthy(counts: Readonly<Record<string, number>>): string[] {
   atLeast('cancel', 'run', 0.005)
   atLeast('run_recovered', 'run', 0.01)
   atLeast('run_collected', 'run', 0.05)
+  atLeast('run_returned', 'run', 0.001)
+  atLeast('fork', 'run', 0.02)
+  atLeast('retry', 'run', 0.002)
+  for (const decision of ['rerun', 'restart', 'done', 'fail']) atLeast(`resolve_${decision}`, 'run', 0.0001)
   for (const status of ['completed', 'failed', 'cancelled']) atLeast(`run_${status}`, 'run', 0.005)
   return ill
 }

@@ -1,5 +1,5 @@
 import type { LoadHookSync } from 'node:module'
-import type { DatabaseBug } from './world.ts'
+import type { DatabaseBug } from './cluster.ts'
 
 /** A change to a package's code as it is loaded; `from` must be there exactly once. */
 export interface Patch {

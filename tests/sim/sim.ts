@@ -1,6 +1,6 @@
 /**
  * `pnpm sim --seeds n [--from s]` lives through n seeds of a cluster with faults; `--seed s [--trace]` replays one exactly;
- * `--mutants [--only name]` looks whether each planted bug is found. `--mutant name` goes with the first two.
+ * `--exhaustive n [--nodes m]` tries every history of up to n operations with every fault at each of its writes; `--mutants [--only name]` looks whether each planted bug is found. `--mutant name` goes with the first two.
  */
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -17,6 +17,8 @@ const { values } = parseArgs({
     mutants: { type: 'boolean', default: false },
     mutant: { type: 'string' },
     only: { type: 'string' },
+    exhaustive: { type: 'string' },
+    nodes: { type: 'string', default: '1' },
     threads: { type: 'string', default: String(Math.max(2, Math.min(8, availableParallelism()))) },
   },
 })
@@ -24,6 +26,7 @@ const threads = Number(values.threads)
 const from = Number(values.from)
 
 if (values.seed !== undefined) process.exit(await replay(Number(values.seed)))
+if (values.exhaustive !== undefined) process.exit(await exhaust(Number(values.exhaustive), Number(values.nodes)))
 process.exit(values.mutants ? await findMutants() : await search())
 
 async function search(): Promise<number> {
@@ -48,6 +51,24 @@ async function search(): Promise<number> {
   const ill = lived.seeds >= 1_000 ? unhealthy(counts) : []
   for (const what of ill) console.log(`FAILED: ${what}`)
   return ill.length > 0 ? 1 : 0
+}
+
+async function exhaust(length: number, nodes: number): Promise<number> {
+  const exhaustive = { length, nodes }
+  const lived = await liveThrough({
+    from: 0,
+    to: threads,
+    threads,
+    mutant: values.mutant,
+    untilFound: false,
+    exhaustive,
+  })
+  const { history = 0, ...faults } = lived.counts
+  const counted = Object.entries(faults).map(([what, n]) => `${what.replace('fault ', '')} ${n}`)
+  console.log(`${history} histories, ${lived.seeds} cases in ${lived.seconds.toFixed(1)} s: ${counted.join(', ')}`)
+  for (const { broken } of lived.found.slice(0, 10)) console.log(`  ${broken[0]!.slice(0, 600)}`)
+  if (lived.found.length > 0) console.log(`FAILED: ${lived.found.length} cases broke something.`)
+  return lived.found.length > 0 || Object.values(faults).some((n) => n === 0) ? 1 : 0
 }
 
 async function findMutants(): Promise<number> {

@@ -4,6 +4,15 @@ import type { Note, Noted, SimDatabase } from './database.ts'
 import type { Faults } from './faults.ts'
 import type { Host, Loop } from './loop.ts'
 
+/**
+ * What becomes of a write: its answer is `lost`, its process ends once it is applied (`crash_unheard`), or before it is made
+ * (`crash_before`); or nothing is wrong.
+ */
+export type Fate = 'lost' | 'crash_unheard' | 'crash_before'
+
+/** Decides on each write in turn. */
+export type Script = (label: string) => Fate | undefined
+
 /** How the way between nodes and their database is at the moment. */
 export interface StoreLink {
   readonly loop: Loop
@@ -23,6 +32,7 @@ export interface StoreLink {
   disturbed(held: Held): void
   /** For a planted bug: acknowledges before it has written. */
   readonly acksEarly: boolean
+  readonly script: Script | undefined
 }
 
 class StoreError extends Error {
@@ -178,7 +188,8 @@ export class StoreClient {
     const host = this.#host
     const { loop, faults, deadlineMs, leaseMs } = this.#link
     if (!host.alive) return never
-    if (faults.happens('crash_before_call', 0.002)) {
+    const fate = writes ? this.#link.script?.(label) : undefined
+    if (fate === 'crash_before' || faults.happens('crash_before_call', 0.002)) {
       this.#link.crashNode(host)
       return never
     }
@@ -194,6 +205,7 @@ export class StoreClient {
           }
           work().then(
             (value) => {
+              if (fate === 'crash_unheard') this.#link.crashNode(host)
               if (replies && this.#link.isCut(host) === undefined)
                 loop.after(chance.between(0.2, 3), host, `${label} ok`, () => resolve(value))
               else if (replies) unknown(deadlineMs)
@@ -206,7 +218,10 @@ export class StoreClient {
         })
       }
       const cut = this.#link.isCut(host)
-      if (loop.now < this.#link.downUntil) {
+      if (fate === 'lost') {
+        apply(1, false)
+        unknown(deadlineMs)
+      } else if (loop.now < this.#link.downUntil) {
         loop.after(chance.between(0.2, 20), host, `${label} unavailable`, () => reject(new StoreError('unavailable')))
       } else if (cut !== undefined) {
         if (cut === 'replies') apply(chance.between(0.2, 3), false)

@@ -10,6 +10,7 @@ export interface LiveOptions {
   /** Ends at the first seed that finds something. */
   readonly untilFound: boolean
   readonly traced?: boolean
+  readonly exhaustive?: ThreadWork['exhaustive']
 }
 
 /** What came of many seeds. */
@@ -28,7 +29,7 @@ export interface Lived {
 
 /** Lives through seeds on several threads, each of which takes every n-th. */
 export async function liveThrough(options: LiveOptions): Promise<Lived> {
-  const { from, to, threads, mutant, untilFound, traced = false } = options
+  const { from, to, threads, mutant, untilFound, traced = false, exhaustive } = options
   const began = performance.now()
   const found: SeedResult[] = []
   const counts: Record<string, number> = {}
@@ -38,7 +39,8 @@ export async function liveThrough(options: LiveOptions): Promise<Lived> {
   let last: SeedResult | undefined
   const workers: Worker[] = []
   const works = Array.from({ length: Math.min(threads, to - from + 1) }, (_, i) => {
-    const workerData: ThreadWork = { from: from + i, to, step: threads, traced, mutant, untilFound }
+    const work = { from: from + i, to, step: threads, traced, mutant, untilFound }
+    const workerData: ThreadWork = exhaustive === undefined ? work : { ...work, exhaustive }
     const worker = new Worker(new URL('./thread.ts', import.meta.url), { workerData })
     workers.push(worker)
     return new Promise<void>((resolve, reject) => {
