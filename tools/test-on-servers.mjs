@@ -2,7 +2,7 @@
 import { pnpm } from './pnpm.mjs'
 
 const nightly = process.argv[2] === 'nightly'
-// Sixty seconds of storm for the pool, 100,000 finished runs.
+// Sixty seconds of storm for the pool, histories of three operations.
 if (nightly) process.env.GW_TEST_LONG = '1'
 
 pnpm('exec', 'turbo', 'run', 'test', '--concurrency=1', '--output-logs=full')

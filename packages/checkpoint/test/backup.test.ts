@@ -98,7 +98,7 @@ async function everyKind(store: CheckpointStore): Promise<string[]> {
 }
 
 for (const sealed of [false, true]) {
-  test(`T2: after the data directory is deleted, restore brings every backed-up run back to the byte${sealed ? ', sealed ones too' : ''}`, async () => {
+  test(`checkpoint T2: after the data directory is deleted, restore brings every backed-up run back to the byte${sealed ? ', sealed ones too' : ''}`, async () => {
     const seal = sealed ? { keys: { current: 'a', keys: new Map([['a', new Uint8Array(randomBytes(32))]]) } } : {}
     const lost = await machine()
     const { store, cold } = await backedUp({ primary: lost.primary, ...seal })
@@ -140,7 +140,7 @@ for (const sealed of [false, true]) {
   })
 }
 
-test('T2: unfinished runs go on after a restore from their last kept step, with a higher fence than any before', async ({
+test('checkpoint T2: unfinished runs go on after a restore from their last kept step, with a higher fence than any before', async ({
   expect,
 }) => {
   const { cold } = await freshCold()
@@ -184,7 +184,7 @@ test('T2: unfinished runs go on after a restore from their last kept step, with 
   expect(fences[1]).toBeGreaterThan(fences[0]! + 1_000)
 })
 
-test('T2: moved runs come back too: as rows where the tiers are the same, whole into any other store', async () => {
+test('checkpoint T2: moved runs come back too: as rows where the tiers are the same, whole into any other store', async () => {
   const { store, cold, clock } = await backedUp({ coldAfterMs: 0 })
   const runs = await Promise.all(Array.from({ length: 20 }, (_, i) => completedRun(store, `run ${i}`)))
   const before = await Promise.all(runs.map(({ id }) => wholeOf(store, id)))
@@ -202,7 +202,7 @@ test('T2: moved runs come back too: as rows where the tiers are the same, whole 
   expect(await Promise.all(runs.map(({ id }) => wholeOf(again, id)))).toEqual(before)
 })
 
-test('T2: a pass writes only what changed, and the newest state of a run wins', async () => {
+test('checkpoint T2: a pass writes only what changed, and the newest state of a run wins', async () => {
   const { store, cold, clock } = await backedUp()
   const run = recordOf()
   const held = { id: run.id, fence: 1 }
@@ -225,7 +225,7 @@ test('T2: a pass writes only what changed, and the newest state of a run wins', 
   expect((await into.steps(run.id)).map(({ name }) => name)).toEqual(['one', 'two'])
 })
 
-test('T2: a run that finishes while a pass reads it is in the next pass', async () => {
+test('checkpoint T2: a run that finishes while a pass reads it is in the next pass', async () => {
   const primary = memoryCheckpointStore()
   const { store, cold } = await backedUp({ primary })
   const run = recordOf()
@@ -252,7 +252,7 @@ test('T2: a run that finishes while a pass reads it is in the next pass', async 
   expect((await into.get(run.id))?.status).toBe('completed')
 })
 
-test('T2: a run that is settled while a pass writes its end is in the next pass as settled', async () => {
+test('checkpoint T2: a run that is settled while a pass writes its end is in the next pass as settled', async () => {
   const primary = memoryCheckpointStore()
   const { cold } = await freshCold()
   const run = recordOf({ status: 'completed', owner: undefined, expiresAt: start * 2 })
@@ -273,7 +273,7 @@ test('T2: a run that is settled while a pass writes its end is in the next pass 
   expect((await into.get(run.id))?.settled).toBe(true)
 })
 
-test('T2: a process that starts again backs up what the one before it had not', async () => {
+test('checkpoint T2: a process that starts again backs up what the one before it had not', async () => {
   const { primary } = await machine()
   const first = await backedUp({ primary })
   const running = recordOf({ updatedAt: first.clock.now })
@@ -291,7 +291,7 @@ test('T2: a process that starts again backs up what the one before it had not', 
   expect((await into.outcome(done.id))?.status).toBe(201)
 })
 
-test('T2: two nodes that back up one store at once take different sequence numbers, and nothing is overwritten or missing', async () => {
+test('checkpoint T2: two nodes that back up one store at once take different sequence numbers, and nothing is overwritten or missing', async () => {
   const primary = memoryCheckpointStore({ shared: true })
   const { place, cold } = await freshCold()
   const other = s3CheckpointStore(place)
@@ -314,7 +314,7 @@ test('T2: two nodes that back up one store at once take different sequence numbe
   for (const id of ids) expect((await into.outcome(id))?.status).toBe(201)
 })
 
-test('T2: a pass that fails at any call loses nothing: the next one has it', async () => {
+test('checkpoint T2: a pass that fails at any call loses nothing: the next one has it', async () => {
   const calls = await failingEachCall(async (failing) => {
     const { cold } = await freshCold()
     let count = 0
@@ -357,7 +357,7 @@ test('T2: a pass that fails at any call loses nothing: the next one has it', asy
   expect(calls).toBeGreaterThan(10)
 }, 60_000)
 
-test('T2: a full backup comes again after its time, and then the last but one is the oldest that is kept', async () => {
+test('checkpoint T2: a full backup comes again after its time, and then the last but one is the oldest that is kept', async () => {
   const { store, cold, clock } = await backedUp({ fullBackupIntervalMs: 10_000 })
   const generations = async () => new Set((await cold.list('backup/')).map((name) => name.split('/')[1])).size
   const ids: string[] = []
@@ -372,7 +372,7 @@ test('T2: a full backup comes again after its time, and then the last but one is
   for (const id of ids) expect((await into.outcome(id))?.status).toBe(201)
 })
 
-test('T2: what is past its time is not brought back', async () => {
+test('checkpoint T2: what is past its time is not brought back', async () => {
   const { store, cold } = await backedUp()
   const over = await completedRun(store, 'over', { expiresAt: start + 50 })
   const kept = await completedRun(store, 'kept', { expiresAt: start + 5_000_000_000 })
@@ -382,7 +382,7 @@ test('T2: what is past its time is not brought back', async () => {
   expect([await into.get(over.id), (await into.get(kept.id))?.status]).toEqual([undefined, 'completed'])
 })
 
-test('T2: a restore that is cut off can be repeated', async () => {
+test('checkpoint T2: a restore that is cut off can be repeated', async () => {
   const { store, cold } = await backedUp()
   const ids = await everyKind(store)
   await store.backup()
@@ -399,7 +399,7 @@ test('T2: a restore that is cut off can be repeated', async () => {
   expect(await restore({ cold, into: primary, now: () => start })).toMatchObject({ runs: ids.length - 3, present: 3 })
 })
 
-test('T3: a damaged segment or bundle stops the restore and names the object', async () => {
+test('checkpoint T3: a damaged segment or bundle stops the restore and names the object', async () => {
   const { store, cold } = await backedUp({ coldAfterMs: 0 })
   await completedRun(store, 'x')
   await store.backup()
@@ -415,7 +415,7 @@ test('T3: a damaged segment or bundle stops the restore and names the object', a
   await expect(restore({ cold: damaged, into: memoryCheckpointStore() })).rejects.toMatchObject({ code: 'seal_broken' })
 })
 
-test('T2: a last backup is made on `close`', async () => {
+test('checkpoint T2: a last backup is made on `close`', async () => {
   const { store, cold } = await backedUp()
   await store.open()
   const run = await completedRun(store, 'x')

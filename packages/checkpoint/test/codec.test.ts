@@ -4,7 +4,7 @@ import { decode, encode } from '../src/codec.ts'
 import { crcOf } from '../src/crc32.ts'
 import { sha256Hex } from '../src/sha256.ts'
 
-test('S2: what JSON loses or refuses comes back equal', () => {
+test('checkpoint S2: what JSON loses or refuses comes back equal', () => {
   const value = {
     date: new Date(5),
     big: 2n ** 70n,
@@ -23,7 +23,7 @@ test('S2: what JSON loses or refuses comes back equal', () => {
   expect([back.error.name, back.error.code]).toEqual(['TypeError', 'x'])
 })
 
-test('S2: any value of these kinds survives the way through', () => {
+test('checkpoint S2: any value of these kinds survives the way through', () => {
   fc.assert(
     fc.property(
       fc.anything({
@@ -41,7 +41,7 @@ test('S2: any value of these kinds survives the way through', () => {
   )
 })
 
-test('S2: a cycle, a symbol and a class instance are refused with their path', () => {
+test('checkpoint S2: a cycle, a symbol and a class instance are refused with their path', () => {
   const cycle: Record<string, unknown> = {}
   cycle['self'] = cycle
   expect(() => encode(cycle)).toThrow('`self`')
@@ -49,14 +49,14 @@ test('S2: a cycle, a symbol and a class instance are refused with their path', (
   expect(() => encode([new (class Money {})()])).toThrow('an instance of Money')
 })
 
-test('S4: sha256Hex is SHA-256', async () => {
+test('checkpoint S4: sha256Hex is SHA-256', async () => {
   for (const text of ['', 'abc', 'é'.repeat(60), 'x'.repeat(1_000)]) {
     const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text))
     expect(sha256Hex(text)).toBe(Buffer.from(digest).toString('hex'))
   }
 })
 
-test('T5: rows that differ anywhere, or only in where a column ends, have different CRCs', () => {
+test('checkpoint T5: rows that differ anywhere, or only in where a column ends, have different CRCs', () => {
   expect(crcOf(['123456789'])).not.toBe(crcOf(['12345678', '9']))
   expect(crcOf([null])).not.toBe(crcOf(['null']))
   expect(crcOf([1])).not.toBe(crcOf(['1']))

@@ -41,7 +41,7 @@ describe('T1, T3: sealed around tiered around PostgreSQL', () => {
   })
 })
 
-test('T1, T2: runs on PostgreSQL move, are backed up, and come back into another database as they were', async () => {
+test('checkpoint T1, T2: runs on PostgreSQL move, are backed up, and come back into another database as they were', async () => {
   const [here, there] = [await database(), await database()]
   onTestFinished(async () => {
     await here.close()

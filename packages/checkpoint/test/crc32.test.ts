@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { crcOf, portableCrcOf } from '../src/crc32.ts'
 
-test('T5: the checksum of a row is the same by the runtime and in plain arithmetic, whatever its columns', () => {
+test('checkpoint T5: the checksum of a row is the same by the runtime and in plain arithmetic, whatever its columns', () => {
   const column = fc.oneof(
     fc.constant(null),
     fc.double(),

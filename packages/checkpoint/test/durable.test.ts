@@ -58,7 +58,7 @@ async function outcomeText(checkpoints: CheckpointManager, id: string): Promise<
   return `${outcome?.status} ${new TextDecoder().decode(outcome?.body)}`
 }
 
-test('A1, O1: the run, its steps and its outcome are kept, and the caller gets the outcome', async () => {
+test('checkpoint A1, O1: the run, its steps and its outcome are kept, and the caller gets the outcome', async () => {
   const checkpoints = manager(await database())
   const app = appOf(checkpoints, async (run, body) => [
     await run.step('one', () => 1),
@@ -82,7 +82,7 @@ test('A1, O1: the run, its steps and its outcome are kept, and the caller gets t
   expect(JSON.stringify(await checkpoints.store.input(id))).not.toContain('secret')
 })
 
-test('A3: a body over the limit is 413 before anything is stored, with or without its length declared', async () => {
+test('checkpoint A3: a body over the limit is 413 before anything is stored, with or without its length declared', async () => {
   const checkpoints = manager(await database(), { maxBodyBytes: 100 })
   const app = appOf(checkpoints, () => 1)
   expect((await post(app, 'x'.repeat(200))).status).toBe(413)
@@ -92,7 +92,7 @@ test('A3: a body over the limit is 413 before anything is stored, with or withou
   expect((await checkpoints.list()).runs).toEqual([])
 })
 
-test('R1, S1: a run left by a dead process goes on from its last kept step, with the same steps and a higher fence', async () => {
+test('checkpoint R1, S1: a run left by a dead process goes on from its last kept step, with the same steps and a higher fence', async () => {
   const directory = join(mkdtempSync(join(tmpdir(), 'gw-checkpoint-')), 'data')
   const db = await database(directory)
   const calls: string[] = []
@@ -122,7 +122,7 @@ test('R1, S1: a run left by a dead process goes on from its last kept step, with
   expect(calls).toEqual(['one'])
 })
 
-test('O2, R4: the former owner can neither write nor end a run that was taken', async () => {
+test('checkpoint O2, R4: the former owner can neither write nor end a run that was taken', async () => {
   const db = await database()
   const first = manager(db)
   let release = (_: unknown) => {}
@@ -151,7 +151,7 @@ test('O2, R4: the former owner can neither write nor end a run that was taken', 
   expect(await outcomeText(next, left!.id)).toBe('201 {"kind":"a","result":"mine"}')
 })
 
-test('D1: a handler that asks for other steps than were kept parks the run and names the first difference', async () => {
+test('checkpoint D1: a handler that asks for other steps than were kept parks the run and names the first difference', async () => {
   const db = await database()
   const failing = appOf(manager(db), async (run) => {
     await run.step('charge', () => 1)
@@ -166,7 +166,7 @@ test('D1: a handler that asks for other steps than were kept parks the run and n
   expect((await next.get(id))?.reason).toContain('kept charge#1, got refund#1')
 })
 
-test('O3: a retryable error is tried again up to three times, then fails as a problem without a stack', async () => {
+test('checkpoint O3: a retryable error is tried again up to three times, then fails as a problem without a stack', async () => {
   const checkpoints = manager(await database(), { random: () => 0.5 })
   let entered = 0
   const app = appOf(
@@ -183,7 +183,7 @@ test('O3: a retryable error is tried again up to three times, then fails as a pr
   expect(await checkpoints.get(response.headers.get('gw-run')!)).toMatchObject({ status: 'failed', attempt: 3 })
 })
 
-test('S1: steps under Promise.all replay by name and occurrence, whatever the order of their ends', async () => {
+test('checkpoint S1: steps under Promise.all replay by name and occurrence, whatever the order of their ends', async () => {
   const db = await database()
   let attempt = 0
   const checkpoints = manager(db)
@@ -198,14 +198,14 @@ test('S1: steps under Promise.all replay by name and occurrence, whatever the or
   expect(attempt).toBe(2)
 })
 
-test('S2: a result that does not serialise names its path', async () => {
+test('checkpoint S2: a result that does not serialise names its path', async () => {
   const app = appOf(manager(await database()), (run) => run.step('bad', () => ({ list: [1, { f: () => 1 }] })))
   expect(await (await post(app)).json()).toEqual({
     error: 'Expected `list[1].f` to be a value that can be kept, got a function',
   })
 })
 
-test('S3: kept steps are compensated last first when the run fails', async () => {
+test('checkpoint S3: kept steps are compensated last first when the run fails', async () => {
   const undone: number[] = []
   const app = appOf(manager(await database()), async (run) => {
     for (const n of [1, 2]) await run.step('book', () => n, { compensate: (value) => undone.push(value) })
@@ -215,7 +215,7 @@ test('S3: kept steps are compensated last first when the run fails', async () =>
   expect(undone).toEqual([2, 1])
 })
 
-test('S3: a step marked onCrash park is not run again blindly after a crash', async () => {
+test('checkpoint S3: a step marked onCrash park is not run again blindly after a crash', async () => {
   const db = await database()
   let calls = 0
   let reached = () => {}
@@ -242,7 +242,7 @@ test('S3: a step marked onCrash park is not run again blindly after a crash', as
   expect(calls).toBe(1)
 })
 
-test('S4: the key given to a provider is the same in every life of the run, and another for every step', async () => {
+test('checkpoint S4: the key given to a provider is the same in every life of the run, and another for every step', async () => {
   const db = await database()
   const keys: string[] = []
   let lives = 0
@@ -263,7 +263,7 @@ test('S4: the key given to a provider is the same in every life of the run, and 
   expect(keys[0]).toMatch(/^[0-9a-f]{64}$/)
 })
 
-test("S5: the user's row and the step are there together or not at all", async () => {
+test("checkpoint S5: the user's row and the step are there together or not at all", async () => {
   const db = await database()
   await db.migrate('user', ['CREATE TABLE ledger (id TEXT)'])
   const checkpoints = manager(db)
@@ -283,7 +283,7 @@ test("S5: the user's row and the step are there together or not at all", async (
   expect((await checkpoints.steps(id)).map(({ name }) => name)).toEqual(['good'])
 })
 
-test('O1: two hundred and fifty-six byte values and repeated headers come back as they were; a stream flows and is not kept', async () => {
+test('checkpoint O1: two hundred and fifty-six byte values and repeated headers come back as they were; a stream flows and is not kept', async () => {
   const checkpoints = manager(await database(), { maxResponseBytes: 1_000 })
   const bytes = Uint8Array.from({ length: 256 }, (_, i) => i)
   const whole = await post(
@@ -307,7 +307,7 @@ test('O1: two hundred and fifty-six byte values and repeated headers come back a
   expect(await other.outcome(long.headers.get('gw-run')!)).toMatchObject({ retained: false })
 })
 
-test('W1: respond-async gives 202 and the place of the answer; a wait that is too short does too', async () => {
+test('checkpoint W1: respond-async gives 202 and the place of the answer; a wait that is too short does too', async () => {
   const checkpoints = manager(await database())
   const begun: ((value: string) => void)[] = []
   const app = appOf(checkpoints, (run) => run.step('slow', () => new Promise((resolve) => begun.push(resolve))))
@@ -326,7 +326,7 @@ test('W1: respond-async gives 202 and the place of the answer; a wait that is to
   expect(begun).toHaveLength(2)
 })
 
-test('C1: cancelling a running run aborts it, and a handler that would answer 201 does not', async () => {
+test('checkpoint C1: cancelling a running run aborts it, and a handler that would answer 201 does not', async () => {
   const checkpoints = manager(await database())
   let reached = () => {}
   const entered = new Promise<void>((resolve) => {
@@ -346,7 +346,7 @@ test('C1: cancelling a running run aborts it, and a handler that would answer 20
   await expect(checkpoints.cancel(run!.id, { actor: 'me' })).rejects.toMatchObject({ code: 'already_finished' })
 })
 
-test('C1: cancelling a run that waits ends it at once', async () => {
+test('checkpoint C1: cancelling a run that waits ends it at once', async () => {
   const checkpoints = manager(await database())
   const app = appOf(checkpoints, () => {
     throw new ParkError('breaker', Date.now() + 3_600_000)
@@ -357,7 +357,7 @@ test('C1: cancelling a run that waits ends it at once', async () => {
   expect((await checkpoints.get(id))?.status).toBe('cancelled')
 })
 
-test('R5: a stopping process hands its runs over, and the next one takes them without waiting for a lease', async () => {
+test('checkpoint R5: a stopping process hands its runs over, and the next one takes them without waiting for a lease', async () => {
   const db = await database()
   const first = manager(db)
   void post(appOf(first, (run) => run.step('s', () => new Promise(() => {}))))
@@ -371,7 +371,7 @@ test('R5: a stopping process hands its runs over, and the next one takes them wi
   expect(await outcomeText(next, run!.id)).toBe('201 {"kind":"a","result":"finished"}')
 })
 
-test('R2: a run taken over too often is dead, visible and resumable', async () => {
+test('checkpoint R2: a run taken over too often is dead, visible and resumable', async () => {
   const db = await database()
   const first = manager(db)
   void post(appOf(first, () => new Promise(() => {})))
@@ -391,7 +391,7 @@ test('R2: a run taken over too often is dead, visible and resumable', async () =
   expect(await outcomeText(last, id)).toBe('201 {"kind":"a","result":"after all"}')
 })
 
-test('R3: the middleware in front does not run again, and stored variables are there', async () => {
+test('checkpoint R3: the middleware in front does not run again, and stored variables are there', async () => {
   const db = await database()
   let checks = 0
   let lives = 0
@@ -416,7 +416,7 @@ test('R3: the middleware in front does not run again, and stored variables are t
   expect(() => durable({ checkpoints, operation: 'x' })).toThrow(/unique/)
 })
 
-test('L1: pages neither repeat nor skip, and counts are those of a full list', async () => {
+test('checkpoint L1: pages neither repeat nor skip, and counts are those of a full list', async () => {
   const checkpoints = manager(await database())
   const app = appOf(checkpoints, () => 1)
   for (let i = 0; i < 7; i++) await post(app)
@@ -432,7 +432,7 @@ test('L1: pages neither repeat nor skip, and counts are those of a full list', a
   expect((await checkpoints.counts()).completed).toBe(7)
 })
 
-test('M1: checkpoints by hand merge, check progress, survive their process and are given to onResume with their stage', async () => {
+test('checkpoint M1: checkpoints by hand merge, check progress, survive their process and are given to onResume with their stage', async () => {
   const db = await database()
   const first = manager(db)
   const id = await first.create({ requestId: 'r', operation: 'by-hand', data: { user: 1 } })
@@ -448,7 +448,7 @@ test('M1: checkpoints by hand merge, check progress, survive their process and a
   await expect(first.update(id, {})).rejects.toMatchObject({ code: 'already_finished' })
 })
 
-test('O4: settle is repeated until it resolves, also by a later process', async () => {
+test('checkpoint O4: settle is repeated until it resolves, also by a later process', async () => {
   const db = await database()
   const app = appOf(
     manager(db, {

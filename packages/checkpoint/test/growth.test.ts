@@ -66,7 +66,7 @@ function said(figures: Readonly<Record<string, number>>): void {
   console.log(`${runs} finished runs: ${texts.join(', ')}`)
 }
 
-test('G1, L1: 100,000 finished runs on SQLite slow neither the start nor the newest page, and their deletion stalls no request', async () => {
+test('checkpoint G1, L1: 100,000 finished runs on SQLite slow neither the start nor the newest page, and their deletion stalls no request', async () => {
   const db = await sqlite()
   const store = sqliteCheckpointStore({ db })
   await fill(store)
@@ -99,7 +99,7 @@ test('G1, L1: 100,000 finished runs on SQLite slow neither the start nor the new
   expect(pageMs).toBeLessThan(50)
 }, 300_000)
 
-test('G1, L1: on SQLite no look at start-up, listing or collection goes over all runs or sorts them', async () => {
+test('checkpoint G1, L1: on SQLite no look at start-up, listing or collection goes over all runs or sorts them', async () => {
   const db = await sqlite()
   await sqliteCheckpointStore({ db }).open()
   const asked: (readonly [sql: string, params: readonly SqlValue[]])[] = []
@@ -131,7 +131,7 @@ test('G1, L1: on SQLite no look at start-up, listing or collection goes over all
   }
 })
 
-test('G1, L1: 100,000 finished runs on PostgreSQL are listed, claimed and collected by index', async () => {
+test('checkpoint G1, L1: 100,000 finished runs on PostgreSQL are listed, claimed and collected by index', async () => {
   const client = connectPostgres(await freshDatabase())
   const db = postgresDatabase(drizzle(client))
   atEnd(async () => {

@@ -19,7 +19,7 @@ function interrupted(commit: (unit: Unit) => Promise<'memory'>): CheckpointStore
 const unknown = () => Object.assign(new Error('no answer within the deadline'), { code: 'unknown' })
 const commitOf = (unit: Unit) => unit.commit() as Promise<'memory'>
 
-test("R4: a run whose store does not say what became of a step is answered 503 with its id, not with its handler's error", async () => {
+test("checkpoint R4: a run whose store does not say what became of a step is answered 503 with its id, not with its handler's error", async () => {
   let lost = false
   const store = interrupted(async (unit) => {
     if (!lost) return commitOf(unit)
@@ -49,7 +49,7 @@ test("R4: a run whose store does not say what became of a step is answered 503 w
   expect(await outcome(response.headers.get('gw-run')!)).toBe('201 {"result":"charged"}')
 })
 
-test('C1: cancelling reaches a run that sleeps beside a step which is still under way', async () => {
+test('checkpoint C1: cancelling reaches a run that sleeps beside a step which is still under way', async () => {
   const step = gate()
   const begun = gate()
   const { checkpoints, send, outcome } = processOn(undefined, (run) =>
@@ -70,7 +70,7 @@ test('C1: cancelling reaches a run that sleeps beside a step which is still unde
   expect(await outcome(id)).toContain('409')
 })
 
-test('C1: cancelling reaches a run that is about to sleep and to wait for a signal', async () => {
+test('checkpoint C1: cancelling reaches a run that is about to sleep and to wait for a signal', async () => {
   for (const wait of ['sleep', 'signal'] as const) {
     let cancel: (() => Promise<unknown>) | undefined
     const store = interrupted(async (unit) => {
@@ -94,7 +94,7 @@ test('C1: cancelling reaches a run that is about to sleep and to wait for a sign
   }
 })
 
-test('S3, C1: a run that is cancelled while it goes over what it kept takes all of that back', async () => {
+test('checkpoint S3, C1: a run that is cancelled while it goes over what it kept takes all of that back', async () => {
   const undone: string[] = []
   const entered = gate()
   const slow = gate()
@@ -121,7 +121,7 @@ test('S3, C1: a run that is cancelled while it goes over what it kept takes all 
   expect(undone).toEqual(['charge'])
 })
 
-test('S3: a cancellation that is told again does not cut compensations short', async () => {
+test('checkpoint S3: a cancellation that is told again does not cut compensations short', async () => {
   const undone: string[] = []
   const entered = gate()
   const slow = gate()
@@ -146,7 +146,7 @@ test('S3: a cancellation that is told again does not cut compensations short', a
   expect(entries).toBe(2)
 })
 
-test('R2: a run that takes its effects back goes on after a write whose fate is not known', async () => {
+test('checkpoint R2: a run that takes its effects back goes on after a write whose fate is not known', async () => {
   let lose = 0
   const store = interrupted(async (unit) => {
     if (lose > 0 && --lose === 0) throw unknown()
@@ -172,7 +172,7 @@ test('R2: a run that takes its effects back goes on after a write whose fate is 
   expect(undone).toEqual(['charge', 'charge'])
 })
 
-test('S3: a step whose fate was not known when its run was cancelled is taken back if it was kept', async () => {
+test('checkpoint S3: a step whose fate was not known when its run was cancelled is taken back if it was kept', async () => {
   let reply: Promise<void> | undefined
   const store = interrupted(async (unit) => {
     const lost = reply
@@ -204,7 +204,7 @@ test('S3: a step whose fate was not known when its run was cancelled is taken ba
   expect(undone).toEqual(['charge'])
 })
 
-test('R1, R4: a run that comes back to its process while its life before goes on there is not taken again and again', async () => {
+test('checkpoint R1, R4: a run that comes back to its process while its life before goes on there is not taken again and again', async () => {
   const store = memoryCheckpointStore({ shared: true })
   const entered = [gate(), gate()]
   const go = [gate(), gate()]

@@ -18,7 +18,7 @@ function saga() {
   return { effects, state, handler }
 }
 
-test('C2, D1: a retried run makes an effect again that was taken back, though what came after it was kept', async () => {
+test('checkpoint C2, D1: a retried run makes an effect again that was taken back, though what came after it was kept', async () => {
   const { effects, state, handler } = saga()
   const { checkpoints, send, outcome } = processOn(undefined, handler)
   const id = await send()
@@ -31,7 +31,7 @@ test('C2, D1: a retried run makes an effect again that was taken back, though wh
   expect(effects).toEqual(['charge', 'send', 'refund', 'charge', 'refund', 'charge'])
 })
 
-test('C2: a fork of a failed run makes effects again that were taken back, and keeps the others', async () => {
+test('checkpoint C2: a fork of a failed run makes effects again that were taken back, and keeps the others', async () => {
   const { effects, state, handler } = saga()
   const { checkpoints, send, outcome } = processOn(undefined, async (run) => {
     await handler(run)
@@ -45,7 +45,7 @@ test('C2: a fork of a failed run makes effects again that were taken back, and k
   expect(effects).toEqual(['charge', 'send', 'refund', 'charge', 'send', 'last'])
 })
 
-test('C1: a run that was cancelled while it was on its way to be parked is cancelled, and takes its effects back', async () => {
+test('checkpoint C1: a run that was cancelled while it was on its way to be parked is cancelled, and takes its effects back', async () => {
   // Nothing tells the process of the cancellation.
   const { listen: _, ...store } = memoryCheckpointStore()
   const undone: string[] = []
@@ -69,7 +69,7 @@ test('C1: a run that was cancelled while it was on its way to be parked is cance
   expect([(await checkpoints.get(id))?.status, undone]).toEqual(['cancelled', ['charge']])
 })
 
-test('C2: a step that has its value cannot be given another', async () => {
+test('checkpoint C2: a step that has its value cannot be given another', async () => {
   const store = memoryCheckpointStore()
   const [one, two] = [
     { onCrash: 'park' as const, name: 'one' },
@@ -102,7 +102,7 @@ test('C2: a step that has its value cannot be given another', async () => {
   expect(await outcome(id)).toBe('201 {"result":["own","told"]}')
 })
 
-test('C2: forking a run that is collected meanwhile says that it is not there', async () => {
+test('checkpoint C2: forking a run that is collected meanwhile says that it is not there', async () => {
   const store = memoryCheckpointStore()
   const { checkpoints, post } = processOn({ ...store, input: async () => undefined, get })
   let looks = 0

@@ -293,7 +293,7 @@ const check = (numRuns: number, mutant?: Mutant) =>
     { numRuns },
   )
 
-test('D3: under any interleaving of owners, people and lost answers each write is applied as the rules say', {
+test('reliability D3: under any interleaving of owners, people and lost answers each write is applied as the rules say', {
   timeout: 600_000,
 }, async () => {
   const { failed, counterexample, errorInstance } = await check(runs)
@@ -337,7 +337,7 @@ describe('M2: the model finds what is broken on purpose', () => {
     }),
   }
   for (const [name, mutant] of Object.entries(mutants)) {
-    test(`M2: ${name}`, { timeout: 120_000 }, async () => {
+    test(`reliability M2: ${name}`, { timeout: 120_000 }, async () => {
       expect((await check(5_000, mutant)).failed).toBe(true)
     })
   }

@@ -46,7 +46,7 @@ function pausable(store: CheckpointStore) {
   }
 }
 
-test('R1, R4: a node that is silent for longer than its lease loses its runs; awake again it changes nothing', async () => {
+test('checkpoint R1, R4: a node that is silent for longer than its lease loses its runs; awake again it changes nothing', async () => {
   const url = await freshDatabase()
   const paused = pausable(connected(url).store)
   const [entered, go] = [gate(), gate()]
@@ -87,7 +87,7 @@ test('R1, R4: a node that is silent for longer than its lease loses its runs; aw
   expect(effects).toEqual(['a'])
 })
 
-test('R4: after a pause the signal of a run that others have taken aborts, though its handler writes nothing', async () => {
+test('checkpoint R4: after a pause the signal of a run that others have taken aborts, though its handler writes nothing', async () => {
   const store = memoryCheckpointStore({ shared: true })
   const paused = pausable(store)
   const aborted = gate<unknown>()
@@ -112,7 +112,7 @@ test('R4: after a pause the signal of a run that others have taken aborts, thoug
   expect((await answer).status).toBe(503)
 })
 
-test('R1: two nodes with one id are two owners, and neither takes what the other runs', async () => {
+test('checkpoint R1: two nodes with one id are two owners, and neither takes what the other runs', async () => {
   const url = await freshDatabase()
   const begun: number[] = []
   const go = gate()
@@ -135,7 +135,7 @@ test('R1: two nodes with one id are two owners, and neither takes what the other
   expect(begun.sort()).toEqual([0, 1])
 })
 
-test('R1: five hundred runs of a dead node are taken once each by two others', async () => {
+test('checkpoint R1: five hundred runs of a dead node are taken once each by two others', async () => {
   const url = await freshDatabase()
   const left = connected(url).store
   const dead = processOn(left, () => new Promise(() => {}), { nodeId: 'dead', leaseMs: 100 })
@@ -155,7 +155,7 @@ test('R1: five hundred runs of a dead node are taken once each by two others', a
   expect([...finished].sort()).toEqual([...ids].sort())
 })
 
-test('L2: a run that ends on one node wakes those who wait for it on another, and a cancellation reaches its owner', async () => {
+test('checkpoint L2: a run that ends on one node wakes those who wait for it on another, and a cancellation reaches its owner', async () => {
   const url = await freshDatabase()
   const [entered, go, aborted] = [gate(), gate(), gate()]
   const a = processOn(
@@ -185,7 +185,7 @@ test('L2: a run that ends on one node wakes those who wait for it on another, an
   expect((await other).status).toBe(409)
 })
 
-test("S5: the user's rows and the step commit together on PostgreSQL, and a run of another owner writes neither", async () => {
+test("checkpoint S5: the user's rows and the step commit together on PostgreSQL, and a run of another owner writes neither", async () => {
   const url = await freshDatabase()
   const { db, store } = connected(url)
   await db.migrate('user', ['CREATE TABLE ledger (run text)'])
@@ -223,7 +223,7 @@ test("S5: the user's rows and the step commit together on PostgreSQL, and a run 
   expect((await store.get(run!.id))?.owner).toBe('thief/1')
 })
 
-test('G1: PostgreSQL restarting under load loses no run and finishes each once', async () => {
+test('checkpoint G1: PostgreSQL restarting under load loses no run and finishes each once', async () => {
   const server = await postgres()
   atEnd(() => server.stop())
   const { store, db } = connected(server.url)

@@ -7,7 +7,7 @@ import { atEnd, gate, processOn } from './fixture.ts'
 
 const me = { actor: 'me' }
 
-test('S6: a sleep survives its process and holds none while it lasts', async () => {
+test('checkpoint S6: a sleep survives its process and holds none while it lasts', async () => {
   const store = memoryCheckpointStore()
   const lives: string[] = []
   const handler = (name: string) => async (run: Run) => {
@@ -27,7 +27,7 @@ test('S6: a sleep survives its process and holds none while it lasts', async () 
   expect(lives).toEqual(['first', 'second'])
 })
 
-test('S6: a run waits for a signal, gets what it brought, and one that came before is not lost', async () => {
+test('checkpoint S6: a run waits for a signal, gets what it brought, and one that came before is not lost', async () => {
   const process = processOn(undefined, async (run) => {
     const [first, second] = [await run.waitFor('approve'), await run.waitFor<bigint>('approve')]
     return [first, String(second)]
@@ -48,7 +48,7 @@ test('S6: a run waits for a signal, gets what it brought, and one that came befo
   expect(await other.outcome(early)).toBe('201 {"result":[1,2]}')
 })
 
-test('S6: a wait that is over gives undefined, also when the signal comes later', async () => {
+test('checkpoint S6: a wait that is over gives undefined, also when the signal comes later', async () => {
   let lives = 0
   const process = processOn(undefined, async (run) => {
     const first = await run.waitFor('go', { timeoutMs: 20 })
@@ -61,7 +61,7 @@ test('S6: a wait that is over gives undefined, also when the signal comes later'
   expect(await process.outcome(id)).toContain('"none"')
 })
 
-test('S3: compensations run once each, last kept first, also when the process dies among them', async () => {
+test('checkpoint S3: compensations run once each, last kept first, also when the process dies among them', async () => {
   const store = memoryCheckpointStore()
   const undone: string[] = []
   const dead = gate()
@@ -89,7 +89,7 @@ test('S3: compensations run once each, last kept first, also when the process di
   expect((await second.checkpoints.get(id))?.status).toBe('failed')
 })
 
-test('S3: a compensation that keeps failing parks the run, and a person lets it be tried again', async () => {
+test('checkpoint S3: a compensation that keeps failing parks the run, and a person lets it be tried again', async () => {
   let broken = true
   const process = processOn(undefined, async (run) => {
     await run.step('book', () => 1, {
@@ -108,7 +108,7 @@ test('S3: a compensation that keeps failing parks the run, and a person lets it 
   expect(await process.outcome(id)).toContain('500')
 })
 
-test('S3: a step that asks whether its effect happened is not run again where it did', async () => {
+test('checkpoint S3: a step that asks whether its effect happened is not run again where it did', async () => {
   const store = memoryCheckpointStore()
   const entered = gate()
   let calls = 0
@@ -132,7 +132,7 @@ test('S3: a step that asks whether its effect happened is not run again where it
   expect([await second.outcome(id), calls]).toEqual(['201 {"result":"paid"}', 1])
 })
 
-test('C2: a person says that the step under way happened, and the run goes on with that value', async () => {
+test('checkpoint C2: a person says that the step under way happened, and the run goes on with that value', async () => {
   const store = memoryCheckpointStore()
   const entered = gate()
   const handler = (run: Run) =>
@@ -159,7 +159,7 @@ test('C2: a person says that the step under way happened, and the run goes on wi
   expect(transitions).toContainEqual(['checkpoint.resolved', 'me'])
 })
 
-test('C2: a retry runs the steps again whose effects were taken back, and no others', async () => {
+test('checkpoint C2: a retry runs the steps again whose effects were taken back, and no others', async () => {
   let fails = true
   const calls: string[] = []
   const process = processOn(undefined, async (run) => {
@@ -176,7 +176,7 @@ test('C2: a retry runs the steps again whose effects were taken back, and no oth
   expect(calls).toEqual(['plain', 'book', 'unbook', 'book'])
 })
 
-test('C2: a fork has the steps before the named one, its input as edited, and a life of its own', async () => {
+test('checkpoint C2: a fork has the steps before the named one, its input as edited, and a life of its own', async () => {
   const calls: string[] = []
   const process = processOn(undefined, async (run, body) => {
     for (const name of ['a', 'b', 'c']) await run.step(name, () => calls.push(name))
@@ -191,7 +191,7 @@ test('C2: a fork has the steps before the named one, its input as edited, and a 
   expect(await process.outcome(id)).toBe('201 {"result":{"n":1}}')
 })
 
-test('C1: cancelling a sleeping, a backing-off, a queued and a parked run ends each, with its effects taken back', async () => {
+test('checkpoint C1: cancelling a sleeping, a backing-off, a queued and a parked run ends each, with its effects taken back', async () => {
   const undone: string[] = []
   const process = processOn(undefined, async (run, body) => {
     const { kind } = body as { kind: string }
@@ -214,7 +214,7 @@ test('C1: cancelling a sleeping, a backing-off, a queued and a parked run ends e
   expect((await idle.checkpoints.get(queued))?.status).toBe('queued')
 })
 
-test('C1: a run that another process cancelled never completes, though its handler answers 201', async () => {
+test('checkpoint C1: a run that another process cancelled never completes, though its handler answers 201', async () => {
   const store = memoryCheckpointStore({ shared: true })
   const [entered, go] = [gate(), gate()]
   const runner = processOn({ ...store, listen: undefined as never }, async (run) => {
@@ -232,7 +232,7 @@ test('C1: a run that another process cancelled never completes, though its handl
   expect((await runner.checkpoints.get(run!.id))?.status).toBe('cancelled')
 })
 
-test('O3: an open breaker and an exhausted pool burn no attempt, of the step or of the run', async () => {
+test('checkpoint O3: an open breaker and an exhausted pool burn no attempt, of the step or of the run', async () => {
   let calls = 0
   const process = processOn(
     undefined,
@@ -257,7 +257,7 @@ test('O3: an open breaker and an exhausted pool burn no attempt, of the step or 
   expect([calls, (await process.checkpoints.get(id))?.attempt]).toEqual([5, 1])
 })
 
-test('S4, O3: run.fetch sends its own key, the same at each try, and honours Retry-After', async () => {
+test('checkpoint S4, O3: run.fetch sends its own key, the same at each try, and honours Retry-After', async () => {
   const keys: unknown[] = []
   const server = createServer((request, response) => {
     keys.push(request.headers['idempotency-key'])
@@ -282,7 +282,7 @@ test('S4, O3: run.fetch sends its own key, the same at each try, and honours Ret
   expect(keys[0]).toBe(keys[1])
 })
 
-test('F1: under each frequency a crash repeats what the documentation says', async () => {
+test('checkpoint F1: under each frequency a crash repeats what the documentation says', async () => {
   for (const [frequency, expected] of [
     ['every-step', ['a', 'b', 'c', 'd', 'd']],
     [{ everySteps: 2 }, ['a', 'b', 'c', 'd', 'c', 'd']],
@@ -314,7 +314,7 @@ test('F1: under each frequency a crash repeats what the documentation says', asy
   }
 })
 
-test('D2: runs of another version go on, park, or start anew, as the route says', async () => {
+test('checkpoint D2: runs of another version go on, park, or start anew, as the route says', async () => {
   for (const [onVersion, expected] of [
     ['continue', '201 {"result":[1,"new"]}'],
     ['restart', '201 {"result":["new","new"]}'],
@@ -340,7 +340,7 @@ test('D2: runs of another version go on, park, or start anew, as the route says'
   }
 })
 
-test('D2: under `park` a run of another version waits for a person, with both versions named, and a decision lets it go on', async () => {
+test('checkpoint D2: under `park` a run of another version waits for a person, with both versions named, and a decision lets it go on', async () => {
   const store = memoryCheckpointStore()
   const first = processOn(store, async (run) => {
     await run.step('a', () => 1)
@@ -364,7 +364,7 @@ test('D2: under `park` a run of another version waits for a person, with both ve
   expect(await third.outcome(id)).toBe('201 {"result":[1]}')
 })
 
-test('G1: retention is by operation and counts from the end; a live run is never collected', async () => {
+test('checkpoint G1: retention is by operation and counts from the end; a live run is never collected', async () => {
   let now = 1_000_000
   const process = processOn(
     undefined,
@@ -385,7 +385,7 @@ test('G1: retention is by operation and counts from the end; a live run is never
   expect((await process.checkpoints.get(live))?.status).toBe('waiting')
 })
 
-test('F1: the presets keep 365, 30 and 90 days, and wrong options are refused by name', async () => {
+test('checkpoint F1: the presets keep 365, 30 and 90 days, and wrong options are refused by name', async () => {
   const process = processOn(undefined, () => 1, { now: () => 0 }, { strategy: 'financial' })
   const id = (await process.post()).headers.get('gw-run')!
   expect((await process.checkpoints.get(id))?.expiresAt).toBe(365 * 86_400_000)
@@ -396,7 +396,7 @@ test('F1: the presets keep 365, 30 and 90 days, and wrong options are refused by
   expect(() => processOn(undefined, () => 1, { unknown: 1 } as never)).toThrow(/unknown/)
 })
 
-test('A2: two requests with one X-Request-ID are two runs, and a path is not an id', async () => {
+test('checkpoint A2: two requests with one X-Request-ID are two runs, and a path is not an id', async () => {
   const process = processOn()
   const [one, two] = await Promise.all([1, 2].map(() => process.post({}, { 'x-request-id': 'same' })))
   expect(one!.headers.get('gw-run')).not.toBe(two!.headers.get('gw-run'))
@@ -405,7 +405,7 @@ test('A2: two requests with one X-Request-ID are two runs, and a path is not an 
   expect((await process.checkpoints.get(odd.headers.get('gw-run')!))?.requestId).toBeUndefined()
 })
 
-test('W2: a route may cancel the run of a client that goes away; any other goes on', async () => {
+test('checkpoint W2: a route may cancel the run of a client that goes away; any other goes on', async () => {
   for (const [onDisconnect, status] of [
     ['cancel', 'cancelled'],
     ['continue', 'completed'],
@@ -431,7 +431,7 @@ test('W2: a route may cancel the run of a client that goes away; any other goes 
   }
 })
 
-test('M1: two updates by hand at once lose nothing', async () => {
+test('checkpoint M1: two updates by hand at once lose nothing', async () => {
   const { checkpoints } = processOn()
   const id = await checkpoints.create({ operation: 'by-hand', data: { a: 0 } })
   await Promise.all(Array.from({ length: 20 }, (_, i) => checkpoints.update(id, { [`f${i}`]: i })))
@@ -441,7 +441,7 @@ test('M1: two updates by hand at once lose nothing', async () => {
   await expect.poll(async () => (await checkpoints.get(id))?.status).toBe('cancelled')
 })
 
-test('R2: a run that is queued while a sweep is under way is not missed, and one failed pass strands nothing', async () => {
+test('checkpoint R2: a run that is queued while a sweep is under way is not missed, and one failed pass strands nothing', async () => {
   const store = memoryCheckpointStore()
   let hold: Promise<void> | undefined
   let failing = false

@@ -18,7 +18,7 @@ function served(handler: Handler) {
   return { ...process, actions, ask, send }
 }
 
-test('W1: only the principal that made a run sees it, signals it or cancels it', async () => {
+test('checkpoint W1: only the principal that made a run sees it, signals it or cancels it', async () => {
   const { ask, send } = served((run) => run.waitFor('go'))
   const id = await send()
   for (const [path, init] of [
@@ -35,7 +35,7 @@ test('W1: only the principal that made a run sees it, signals it or cancels it',
   expect((await ask(id)).status).toBe(200)
 })
 
-test('W1, S6: a signal goes on with the run, its answer is there, and a finished one takes neither signal nor cancellation', async () => {
+test('checkpoint W1, S6: a signal goes on with the run, its answer is there, and a finished one takes neither signal nor cancellation', async () => {
   const { ask, send, actions, outcome } = served((run) => run.waitFor('go'))
   const id = await send()
   expect((await ask(`${id}/response`)).status).toBe(404)
@@ -56,7 +56,7 @@ test('W1, S6: a signal goes on with the run, its answer is there, and a finished
   expect(actions).toEqual([{ type: 'signal', run: id, actor: 'ann' }])
 })
 
-test('W1: the events of a run end with its end, and who comes back with the last id gets only what it missed', async () => {
+test('checkpoint W1: the events of a run end with its end, and who comes back with the last id gets only what it missed', async () => {
   const { ask, send } = served(async (run) => {
     await run.step('one', () => 1)
     await run.update({ stage: 'middle', progress: 0.5 })

@@ -11,7 +11,7 @@ vi.setConfig({ testTimeout: 30_000 })
 const bytes = Uint8Array.from({ length: 70_000 }, (_, i) => i * 7)
 
 describe('T4: the laws of a cold store, on Ceph', () => {
-  test('T2: law 1: an object is put once; the same bytes again are stored, others are refused and change nothing', async () => {
+  test('checkpoint T2: law 1: an object is put once; the same bytes again are stored, others are refused and change nothing', async () => {
     const { cold } = await freshCold({ prefix: 'a/b.c' })
     expect(await cold.put('runs/1', bytes)).toBe('stored')
     expect(await cold.put('runs/1', bytes)).toBe('stored')
@@ -22,7 +22,7 @@ describe('T4: the laws of a cold store, on Ceph', () => {
     expect(await cold.get('runs/empty')).toEqual(new Uint8Array())
   })
 
-  test('T2: law 1: of two writers at once on one name, one is stored and the other hears that it exists', async () => {
+  test('checkpoint T2: law 1: of two writers at once on one name, one is stored and the other hears that it exists', async () => {
     const { cold, place } = await freshCold()
     const other = s3CheckpointStore(place)
     for (let round = 0; round < 20; round++) {
@@ -66,7 +66,7 @@ describe('T4: the laws of a cold store, on Ceph', () => {
 })
 
 describe('T4: addressing and signing', () => {
-  test('the bucket stands in the path or in the host name, and a folder of the endpoint stays', async () => {
+  test('checkpoint T4: the bucket stands in the path or in the host name, and a folder of the endpoint stays', async () => {
     const seen: string[] = []
     const fetched = async (request: Request) => {
       seen.push(request.url)
@@ -89,7 +89,7 @@ describe('T4: addressing and signing', () => {
     ])
   })
 
-  test('every put carries the condition and the hash of its body, and both are signed', async () => {
+  test('checkpoint T4: every put carries the condition and the hash of its body, and both are signed', async () => {
     const { cold } = await freshCold({
       fetch: async (request) => {
         if (request.method === 'PUT') {
@@ -105,7 +105,7 @@ describe('T4: addressing and signing', () => {
     expect(await cold.put('runs/1', bytes)).toBe('stored')
   })
 
-  test('a body that was changed on its way is refused', async () => {
+  test('checkpoint T4: a body that was changed on its way is refused', async () => {
     const { cold } = await freshCold({
       deadlineMs: 1_000,
       fetch: (request) =>
@@ -119,7 +119,7 @@ describe('T4: addressing and signing', () => {
     expect(await cold.get('runs/1')).toBeUndefined()
   })
 
-  test('T3: server-side encryption goes out as S3 names it, a customer key with every read too', async () => {
+  test('checkpoint T3: server-side encryption goes out as S3 names it, a customer key with every read too', async () => {
     const seen: Record<string, string>[] = []
     const stub = async (request: Request) => {
       seen.push(Object.fromEntries([...request.headers].filter(([name]) => name.startsWith('x-amz-server-side'))))
@@ -147,7 +147,7 @@ describe('T4: addressing and signing', () => {
     ])
   })
 
-  test('T3: a server that cannot encrypt as asked says so, and nothing is stored', async () => {
+  test('checkpoint T3: a server that cannot encrypt as asked says so, and nothing is stored', async () => {
     const { cold } = await freshCold({ sse: { kmsKeyId: 'none' } })
     await expect(cold.put('runs/1', bytes)).rejects.toMatchObject({ code: 'cold_rejected' })
     expect(await cold.get('runs/1')).toBeUndefined()
@@ -162,7 +162,7 @@ describe('T4: addressing and signing', () => {
 })
 
 describe('T4: what is wrong is said', () => {
-  test('wrong credentials are `cold_denied`, a missing bucket is `bucket_not_found`, in every call', async () => {
+  test('checkpoint T4: wrong credentials are `cold_denied`, a missing bucket is `bucket_not_found`, in every call', async () => {
     const { access, bucket } = await freshCold()
     const endpoint = access.url
     const stores = [
@@ -182,7 +182,7 @@ describe('T4: what is wrong is said', () => {
     }
   })
 
-  test('no message holds a credential', async () => {
+  test('checkpoint T4: no message holds a credential', async () => {
     const { access, bucket } = await freshCold()
     const client = clientOf(access, { secretAccessKey: 'canary-5f2d' })
     const error: Error = await s3CheckpointStore({ client, bucket, endpoint: access.url })
@@ -194,13 +194,13 @@ describe('T4: what is wrong is said', () => {
     expect(`${error.message} ${error.stack} ${String(error.cause)}`).not.toMatch(/canary|Signature=|gwtest/)
   })
 
-  test('the probe passes on Ceph and leaves nothing behind', async () => {
+  test('checkpoint T4: the probe passes on Ceph and leaves nothing behind', async () => {
     const { cold } = await freshCold()
     await cold.probe()
     expect(await cold.list('')).toEqual([])
   })
 
-  test('T2: the probe refuses a server that ignores the condition, and one that does not know it', async () => {
+  test('checkpoint T2: the probe refuses a server that ignores the condition, and one that does not know it', async () => {
     const ignoring = await freshCold({
       fetch: (request) => {
         if (request.method !== 'PUT') return fetch(request)
@@ -252,7 +252,7 @@ describe('T4: what is wrong is said', () => {
       expect(() => s3CheckpointStore({ ...good, ...options }), JSON.stringify(options)).toThrow(/Expected|Unknown/)
   })
 
-  test('a name that is not one of ours never reaches the server', async () => {
+  test('checkpoint T4: a name that is not one of ours never reaches the server', async () => {
     const { cold } = await freshCold({ fetch: () => Promise.reject(new Error('sent')) })
     for (const name of ['../x', 'A', 'a b', 'a\n', 'a?b', 'ä'])
       await expect(cold.get(name), name).rejects.toMatchObject({ code: 'invalid_option' })
@@ -289,7 +289,7 @@ describe('T4: listings are read with care', () => {
     for (const xml of bad) expect(() => parseListing(xml), xml).toThrow(/cannot be read/)
   })
 
-  test('a listing out of order, or with names from elsewhere, is refused', async () => {
+  test('checkpoint T4: a listing out of order, or with names from elsewhere, is refused', async () => {
     const entry = (key: string) => `<Contents><Key>${key}</Key></Contents>`
     for (const keys of [['runs/2', 'runs/1'], ['runs/1', 'runs/1'], ['other/1']]) {
       const body = page(`<IsTruncated>false</IsTruncated>${keys.map(entry).join('')}`)

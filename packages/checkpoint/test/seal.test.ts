@@ -24,7 +24,7 @@ const forms: readonly (readonly [name: string, options: SealOptions, subject?: s
 ]
 
 for (const [name, options, subject] of forms) {
-  test(`T3: what is sealed with ${name} comes back to the byte`, async () => {
+  test(`checkpoint T3: what is sealed with ${name} comes back to the byte`, async () => {
     const seal = createSeal(options)
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), fc.string(), fc.string(), async (bytes, run, kind) => {
@@ -35,7 +35,7 @@ for (const [name, options, subject] of forms) {
     )
   })
 
-  test(`T3: any flipped byte and any cut of ${name} is found`, async () => {
+  test(`checkpoint T3: any flipped byte and any cut of ${name} is found`, async () => {
     const seal = createSeal(options)
     const envelope = await seal.seal(text, context, subject)
     for (let at = 0; at < envelope.length; at++) {
@@ -49,7 +49,7 @@ for (const [name, options, subject] of forms) {
     await expect(seal.open(Uint8Array.of(...envelope, 0), context)).rejects.toThrow()
   })
 
-  test(`T3: ${name} opens only under the run, the kind and the namespace that it was sealed for`, async () => {
+  test(`checkpoint T3: ${name} opens only under the run, the kind and the namespace that it was sealed for`, async () => {
     const seal = createSeal(options)
     const envelope = await seal.seal(text, context, subject)
     const elsewhere = [
@@ -62,7 +62,7 @@ for (const [name, options, subject] of forms) {
   })
 }
 
-test('T3: keys rotate: new payloads take the current key, old ones open while theirs is there, and then say which is missing', async () => {
+test('checkpoint T3: keys rotate: new payloads take the current key, old ones open while theirs is there, and then say which is missing', async () => {
   const before = createSeal({ keys: keysOf('a', 'a') })
   const after = createSeal({ keys: keysOf('b', 'a', 'b') })
   const later = createSeal({ keys: keysOf('b', 'b') })
@@ -77,7 +77,7 @@ test('T3: keys rotate: new payloads take the current key, old ones open while th
   await expect(createSeal().open(old, context)).rejects.toMatchObject({ code: 'key_unknown' })
 })
 
-test('T3: a wrong key is an error of its own, and unencrypted payloads are refused where keys are given', async () => {
+test('checkpoint T3: a wrong key is an error of its own, and unencrypted payloads are refused where keys are given', async () => {
   const envelope = await createSeal({ keys: { current: 'a', keys: new Map([['a', new Uint8Array(a)]]) } }).seal(
     text,
     context,
@@ -90,7 +90,7 @@ test('T3: a wrong key is an error of its own, and unencrypted payloads are refus
   await expect(wrong.open(text, context)).rejects.toMatchObject({ code: 'not_sealed' })
 })
 
-test('T3: two seals of the same bytes share no nonce and no ciphertext', async () => {
+test('checkpoint T3: two seals of the same bytes share no nonce and no ciphertext', async () => {
   const seal = createSeal({ keys: keysOf('a', 'a') })
   const envelopes = await Promise.all(Array.from({ length: 200 }, () => seal.seal(text, context)))
   const tails = envelopes.map((envelope) => Buffer.from(envelope.subarray(10, 22)).toString('hex'))
@@ -98,7 +98,7 @@ test('T3: two seals of the same bytes share no nonce and no ciphertext', async (
   expect(new Set(envelopes.map((envelope) => Buffer.from(envelope).toString('hex'))).size).toBe(200)
 })
 
-test('T3: what is longer than asked is compressed, and kept so only if it is smaller', async () => {
+test('checkpoint T3: what is longer than asked is compressed, and kept so only if it is smaller', async () => {
   expect(canCompress('gzip')).toBe(true)
   const seal = createSeal({ compressAboveBytes: 100 })
   const [short, noise] = [new Uint8Array(100), randomBytes(5_000)]
@@ -109,7 +109,7 @@ test('T3: what is longer than asked is compressed, and kept so only if it is sma
   expect(Buffer.from(await seal.open(kept, context))).toEqual(noise)
 })
 
-test('T3: options that cannot be right are refused when the seal is made', () => {
+test('checkpoint T3: options that cannot be right are refused when the seal is made', () => {
   const bad: readonly object[] = [
     { compressAboveBytes: -1 },
     { compression: 'lzma' },

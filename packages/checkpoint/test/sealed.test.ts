@@ -78,7 +78,7 @@ async function canaryRun(store: CheckpointStore, subject?: string): Promise<stri
   return response.headers.get('gw-run')!
 }
 
-test('T3: the check for the canary finds it in an unsealed database and in a compressed object, so that its silence means something', async () => {
+test('checkpoint T3: the check for the canary finds it in an unsealed database and in a compressed object, so that its silence means something', async () => {
   const { cold } = await freshCold()
   const db = await openDatabase({ directory: freshDirectory() })
   const tiers = tieredCheckpointStore({ primary: sqliteCheckpointStore({ db }), cold, coldAfterMs: 0 })
@@ -96,7 +96,7 @@ test('T3: the check for the canary finds it in an unsealed database and in a com
 
 for (const subject of [undefined, 'ann']) {
   const whose = subject === undefined ? 'with the store keys' : "with a subject's key"
-  test(`T3, T5: sealed ${whose}, no payload is readable in the database file, the cold objects or the backup`, async () => {
+  test(`checkpoint T3, T5: sealed ${whose}, no payload is readable in the database file, the cold objects or the backup`, async () => {
     const { cold } = await freshCold()
     const db = await openDatabase({ directory: freshDirectory() })
     const tiers = tieredCheckpointStore({
@@ -126,7 +126,7 @@ for (const subject of [undefined, 'ann']) {
   })
 }
 
-test("T5: with subjectsOnly a subject's payloads are sealed, and everyone else's lie as they would without", async () => {
+test("checkpoint T5: with subjectsOnly a subject's payloads are sealed, and everyone else's lie as they would without", async () => {
   const db = await openDatabase({ directory: freshDirectory() })
   onTestFinished(() => db.close())
   const inner = sqliteCheckpointStore({ db })
@@ -152,7 +152,7 @@ async function sealed(
   return { inner, keyring, store: sealedCheckpointStore({ store: inner, keys, keyring, ...changes }) }
 }
 
-test("T5: after a subject's erasure its payloads are gone, its rows say so, and others are untouched", async () => {
+test("checkpoint T5: after a subject's erasure its payloads are gone, its rows say so, and others are untouched", async () => {
   const { store, keyring } = await sealed()
   const ann = await completedRun(store, 'of ann', { subject: 'ann', data: '{"x":"of ann"}' })
   const silent = await completedRun(store, 'of ann too', { subject: 'ann' })
@@ -180,7 +180,7 @@ test("T5: after a subject's erasure its payloads are gone, its rows say so, and 
   ])
 })
 
-test('T5: an erased subject that begins again is refused by the keyring, and the unit leaves nothing', async () => {
+test('checkpoint T5: an erased subject that begins again is refused by the keyring, and the unit leaves nothing', async () => {
   const { store, keyring } = await sealed()
   const run = recordOf({ subject: 'ann' })
   await commit(store, store.accept(run, inputOf('x')))
@@ -194,7 +194,7 @@ test('T5: an erased subject that begins again is refused by the keyring, and the
   expect(await store.get(other.id)).toBeUndefined()
 })
 
-test('T5: a run whose subject is erased on the way ends, is counted, and does not keep its node busy', async () => {
+test('checkpoint T5: a run whose subject is erased on the way ends, is counted, and does not keep its node busy', async () => {
   const { store, keyring, inner } = await sealed({}, memoryCheckpointStore())
   const checkpoints = new CheckpointManager({ store, settleMs: 20, leaseMs: 60, maxRecoveries: 2, onError: () => {} })
   onTestFinished(() => checkpoints.stop({ gracefulShutdownMs: 0 }))
@@ -217,7 +217,7 @@ test('T5: a run whose subject is erased on the way ends, is counted, and does no
   expect((await app.request('/other', { method: 'POST' })).status).toBe(200)
 }, 20_000)
 
-test('T5: a store that has not met a run looks up whose data it is', async () => {
+test('checkpoint T5: a store that has not met a run looks up whose data it is', async () => {
   const { store, inner, keyring } = await sealed()
   const run = recordOf({ subject: 'ann' })
   await commit(store, store.accept(run, inputOf('x')))
@@ -229,7 +229,7 @@ test('T5: a store that has not met a run looks up whose data it is', async () =>
   expect((await store.steps(run.id)).map(({ value }) => value)).toEqual([undefined, undefined])
 })
 
-test('T3: payloads of before sealing are refused, and read where that is allowed', async () => {
+test('checkpoint T3: payloads of before sealing are refused, and read where that is allowed', async () => {
   const { store, inner } = await sealed()
   const run = await completedRun(inner, 'plain', { data: '{"a":1}' })
   for (const read of [
@@ -243,7 +243,7 @@ test('T3: payloads of before sealing are refused, and read where that is allowed
   expect(await wholeOf(lenient, run.id)).toEqual(await wholeOf(inner, run.id))
 })
 
-test('T3: a payload that was put in the place of another, of the same run or another one, is found', async () => {
+test('checkpoint T3: a payload that was put in the place of another, of the same run or another one, is found', async () => {
   const { store, inner } = await sealed()
   const [one, two] = [await completedRun(store, 'one'), await completedRun(store, 'two')]
   const moved = recordOf()
@@ -267,7 +267,7 @@ test('T3: a payload that was put in the place of another, of the same run or ano
   await expect(view.steps(one.id)).rejects.toMatchObject({ code: 'seal_broken' })
 })
 
-test('T3: data merges field by field though it is sealed, and comes back as it would unsealed', async () => {
+test('checkpoint T3: data merges field by field though it is sealed, and comes back as it would unsealed', async () => {
   const { store, inner } = await sealed()
   const run = recordOf({ data: '{"a":{"$gw":"Date","v":5},"b":"x"}' })
   const held = { id: run.id, fence: 1 }
@@ -284,7 +284,7 @@ test('T3: data merges field by field though it is sealed, and comes back as it w
   }
 })
 
-test('T3: after a rotation old payloads open and new ones take the new key; without the old key the error names it', async () => {
+test('checkpoint T3: after a rotation old payloads open and new ones take the new key; without the old key the error names it', async () => {
   const inner = memoryCheckpointStore()
   const before = sealedCheckpointStore({ store: inner, keys })
   const old = await completedRun(before, 'old')
@@ -304,7 +304,7 @@ test('T3: after a rotation old payloads open and new ones take the new key; with
   await expect(before.outcome(fresh.id)).rejects.toMatchObject({ code: 'key_unknown' })
 })
 
-test('T3: options that cannot be right are refused when the store is made', () => {
+test('checkpoint T3: options that cannot be right are refused when the store is made', () => {
   const store = memoryCheckpointStore()
   for (const options of [
     {},

@@ -18,7 +18,7 @@ function orders({ checkpoints, effect }: Life, kept: boolean): Hono {
   return app
 }
 
-test('C1, P1: killed at every durable write, an accepted request is finished, and only the step under way is repeated', async () => {
+test('checkpoint C1, P1: killed at every durable write, an accepted request is finished, and only the step under way is repeated', async () => {
   const trials = await crashEverywhere({ app: (life) => orders(life, true), request })
   // Accept, three steps and outcome; each before, after, and with its reply lost.
   expect(trials).toHaveLength(15)
@@ -35,7 +35,7 @@ test('C1, P1: killed at every durable write, an accepted request is finished, an
   }
 })
 
-test('C1: when the trials are over, no timer of a killed life is left to keep the process running', async () => {
+test('checkpoint C1: when the trials are over, no timer of a killed life is left to keep the process running', async () => {
   const armed = new Map<unknown, number>()
   const timers: Timers = {
     ...runtimeTimers,
@@ -57,7 +57,7 @@ test('C1: when the trials are over, no timer of a killed life is left to keep th
   expect([...armed.values()].filter((afterMs) => afterMs > 1_250)).toEqual([])
 })
 
-test('C1: the kit finds a handler that repeats what it should have kept', async () => {
+test('checkpoint C1: the kit finds a handler that repeats what it should have kept', async () => {
   const trials = await crashEverywhere({ app: (life) => orders(life, false), request })
   expect(Math.max(...trials.flatMap(({ effects }) => Object.values(effects)))).toBe(2)
 })

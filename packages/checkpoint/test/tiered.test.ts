@@ -71,7 +71,7 @@ function watched(cold: ColdStore, fails: (call: string) => boolean = () => false
   return { store, calls }
 }
 
-test('T1: a completed run moves after its time, and is then readable, listed and counted as before', async () => {
+test('checkpoint T1: a completed run moves after its time, and is then readable, listed and counted as before', async () => {
   const { store, primary, cold, clock } = await tiersOf({ cacheBytes: 0 })
   const old = await completedRun(store, 'old', { data: '{"a":1}', stage: 's', progress: 1 })
   const young = await completedRun(store, 'young', { updatedAt: clock.now - 999 })
@@ -90,7 +90,7 @@ test('T1: a completed run moves after its time, and is then readable, listed and
   expect(await primary.outcome(young.id)).toBeUndefined()
 })
 
-test('T1: what is not completed, or still has something to settle, stays; when it completes later it moves too', async () => {
+test('checkpoint T1: what is not completed, or still has something to settle, stays; when it completes later it moves too', async () => {
   const { store, primary, clock } = await tiersOf()
   const idle = { owner: undefined } as const
   const kept = [
@@ -132,7 +132,7 @@ test('T1: what is not completed, or still has something to settle, stays; when i
   for (const id of [running.id, kept.at(-1)!.id, failed.id]) expect((await store.outcome(id))?.status).toBe(201)
 })
 
-test('T1: a crash after any call of the move leaves the run readable, once, and the next move completes it', async () => {
+test('checkpoint T1: a crash after any call of the move leaves the run readable, once, and the next move completes it', async () => {
   const calls = await failingEachCall(async (failing) => {
     const primary = await primaryOf()
     const { cold } = await freshCold()
@@ -179,7 +179,7 @@ test('T1: a crash after any call of the move leaves the run readable, once, and 
   expect(calls).toBeGreaterThan(5)
 }, 60_000)
 
-test('T1: what was put is read back before the primary lets go: a store that keeps other bytes loses nothing', async () => {
+test('checkpoint T1: what was put is read back before the primary lets go: a store that keeps other bytes loses nothing', async () => {
   const { cold } = await freshCold()
   const lying: ColdStore = { ...cold, put: async (name, bytes) => cold.put(name, bytes.slice(0, -1)) }
   const { store, primary } = await tiersOf({ cold: { ...lying, probe: cold.probe } })
@@ -192,7 +192,7 @@ test('T1: what was put is read back before the primary lets go: a store that kee
   expect((await primary.outcome(run.id))?.status).toBe(201)
 })
 
-test('T1: a run that changes while it is being moved keeps its change', async () => {
+test('checkpoint T1: a run that changes while it is being moved keeps its change', async () => {
   const { cold } = await freshCold()
   const primary = await primaryOf()
   const run = await completedRun(primary, 'x')
@@ -210,7 +210,7 @@ test('T1: a run that changes while it is being moved keeps its change', async ()
   expect((await primary.get(run.id))?.revision).toBe(run.revision + 1)
 })
 
-test('T2: two nodes that move the same runs at once leave each run readable, once', async () => {
+test('checkpoint T2: two nodes that move the same runs at once leave each run readable, once', async () => {
   const primary = memoryCheckpointStore({ shared: true })
   const { cold } = await freshCold()
   const keys = { current: 'a', keys: new Map([['a', new Uint8Array(randomBytes(32))]]) }
@@ -226,7 +226,7 @@ test('T2: two nodes that move the same runs at once leave each run readable, onc
   expect(await cold.list('runs/')).toHaveLength(30)
 })
 
-test('T1: another run under the same name is a conflict: both keep what they have', async () => {
+test('checkpoint T1: another run under the same name is a conflict: both keep what they have', async () => {
   const { cold } = await freshCold()
   const [mine, theirs] = [await tiersOf({ cold }), await tiersOf({ cold })]
   const run = recordOf()
@@ -239,7 +239,7 @@ test('T1: another run under the same name is a conflict: both keep what they hav
   expect([await text(mine), await text(theirs)]).toEqual(['answer mine', 'answer theirs'])
 })
 
-test('T1: while the cold store is away, writes and reads go on, the backlog shows, and nothing is lost', async () => {
+test('checkpoint T1: while the cold store is away, writes and reads go on, the backlog shows, and nothing is lost', async () => {
   const { cold } = await freshCold()
   let away = true
   const { store: unreliable, calls } = watched(cold, () => away)
@@ -256,7 +256,7 @@ test('T1: while the cold store is away, writes and reads go on, the backlog show
   for (const { id } of runs) expect(await primary.outcome(id)).toBeUndefined()
 })
 
-test('T1: a moved run whose object is gone is an error that says so, never an empty answer', async () => {
+test('checkpoint T1: a moved run whose object is gone is an error that says so, never an empty answer', async () => {
   const { store, cold } = await tiersOf({ cacheBytes: 0 })
   const run = await completedRun(store, 'x')
   await store.moveCold()
@@ -266,7 +266,7 @@ test('T1: a moved run whose object is gone is an error that says so, never an em
   expect(await store.get(run.id)).toEqual(run)
 })
 
-test('T1: reads promote: a cold run is fetched once, then it is in memory', async () => {
+test('checkpoint T1: reads promote: a cold run is fetched once, then it is in memory', async () => {
   const { cold } = await freshCold()
   const { store: counted, calls } = watched(cold)
   const { store } = await tiersOf({ cold: counted })
@@ -283,7 +283,7 @@ test('T1: reads promote: a cold run is fetched once, then it is in memory', asyn
   expect(store.tiers().memory.hits).toBeGreaterThan(3)
 })
 
-test('T1: memory holds the bytes it may, drops the least recently used, and lets an entry over the cap pass by', () => {
+test('checkpoint T1: memory holds the bytes it may, drops the least recently used, and lets an entry over the cap pass by', () => {
   const body = (bytes: number) => ({ outcome: { ...outcomeOf(''), headers: [], body: new Uint8Array(bytes) } })
   const cache = payloadCache(10_000)
   for (const id of ['a', 'b', 'c']) cache.put(id, body(2_500))
@@ -303,7 +303,7 @@ test('T1: memory holds the bytes it may, drops the least recently used, and lets
   expect(none.figures.entries).toBe(0)
 })
 
-test('T1: memory never answers for a run that may still change, or that is gone', async () => {
+test('checkpoint T1: memory never answers for a run that may still change, or that is gone', async () => {
   const { store, clock } = await tiersOf()
   const run = recordOf()
   await commit(store, store.accept(run, inputOf('x')))
@@ -325,7 +325,7 @@ test('T1: memory never answers for a run that may still change, or that is gone'
   expect(await store.outcome(done.id)).toBeUndefined()
 })
 
-test('G1: a cold object goes when its run may be collected, and soon when it is removed by name', async () => {
+test('checkpoint G1: a cold object goes when its run may be collected, and soon when it is removed by name', async () => {
   const { store, cold, clock } = await tiersOf()
   const brief = await completedRun(store, 'brief', { expiresAt: clock.now + 10_000 })
   const named = await completedRun(store, 'named', { expiresAt: clock.now + 30 * day })
@@ -344,7 +344,7 @@ test('G1: a cold object goes when its run may be collected, and soon when it is 
   expect((await store.outcome(long.id))?.status).toBe(201)
 })
 
-test('T4: nothing is put before the probe has passed, and a server that fails it is shown', async () => {
+test('checkpoint T4: nothing is put before the probe has passed, and a server that fails it is shown', async () => {
   const { access, bucket } = await freshCold()
   const cold = s3CheckpointStore({
     client: clientOf(access, { secretAccessKey: 'wrong' }),
@@ -359,7 +359,7 @@ test('T4: nothing is put before the probe has passed, and a server that fails it
   expect((await store.outcome(run.id))?.status).toBe(201)
 })
 
-test('T1: passes come by themselves after `open`, sooner again after a failure, and end with `close`', async ({
+test('checkpoint T1: passes come by themselves after `open`, sooner again after a failure, and end with `close`', async ({
   expect,
 }) => {
   const { cold } = await freshCold()
@@ -376,7 +376,7 @@ test('T1: passes come by themselves after `open`, sooner again after a failure, 
   expect((await store.outcome(run.id))?.status).toBe(201)
 }, 20_000)
 
-test('T1: a period never overlaps itself, and `stop` waits for what is under way', async ({ expect }) => {
+test('checkpoint T1: a period never overlaps itself, and `stop` waits for what is under way', async ({ expect }) => {
   let [running, most, passes] = [0, 0, 0]
   const work = async () => {
     most = Math.max(most, ++running)
@@ -396,7 +396,7 @@ test('T1: a period never overlaps itself, and `stop` waits for what is under way
   expect(passes).toBe(after)
 })
 
-test('T1: options that cannot be right are refused when the store is made, and making it does nothing', () => {
+test('checkpoint T1: options that cannot be right are refused when the store is made, and making it does nothing', () => {
   const primary = memoryCheckpointStore()
   const refuse = () => Promise.reject(new Error('used'))
   const cold: ColdStore = { probe: refuse, put: refuse, get: refuse, list: refuse, remove: refuse }
