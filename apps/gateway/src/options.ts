@@ -263,12 +263,14 @@ function checkParts(options: Readonly<Record<string, unknown>>): void {
 }
 
 function knownAt(path: readonly string[]): string[] {
-  if (path[0] === 'metrics') return ['enabled', 'namespace']
-  if (path[0] === 'coldTier') return ['url', 'afterMs', 'backupIntervalMs', 'onError']
-  if (path[0] === 'admin') return ['enabled', 'host', 'port', 'token', 'readToken', 'allowedHosts']
-  if (path[0] === 'audit') return Object.keys(schema.shape.audit.unwrap().shape)
-  if (path[0] === 'privacy') return Object.keys(schema.shape.privacy.unwrap().shape)
-  return Object.keys(schema.shape)
+  let inside: z.ZodObject = schema
+  for (const name of path) {
+    const option: unknown = inside.shape[name]
+    const object = option instanceof z.ZodOptional ? option.unwrap() : option
+    if (!(object instanceof z.ZodObject)) break
+    inside = object
+  }
+  return Object.keys(inside.shape)
 }
 
 function shown(value: unknown): string {

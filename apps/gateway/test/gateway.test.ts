@@ -29,6 +29,9 @@ test('G1: an unknown option throws with its path and the nearest known one; seve
       /`titel`; did you mean `title`[\s\S]*|`metrics.enable`; did you mean `metrics.enabled`/,
     ),
   })
+  await expect(createGateway({ audit: { retentonMs: 1 } } as never)).rejects.toThrow(
+    'did you mean `audit.retentionMs`?',
+  )
   await expect(createGateway({ maxWorkers: 0, admin: { token: 'short' } })).rejects.toMatchObject({
     code: 'invalid_option',
     message: expect.stringContaining('`admin.token`'),

@@ -1,0 +1,60 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const read = (path: string) => readFileSync(join(root, path), 'utf8')
+
+/** The files in which each package states its options. */
+const packages: Readonly<Record<string, readonly string[]>> = {
+  'packages/sqlite': ['database.ts'],
+  'packages/postgres': ['postgres-database.ts', 'connect.ts'],
+  'packages/checkpoint': ['manager-options.ts', 'middleware.ts', 'stores/tiered.ts', 'stores/s3.ts', 'seal.ts'],
+  'packages/dedup': ['options.ts', 'deduplicator-options.ts'],
+  'packages/events': ['event-store.ts'],
+  'packages/breaker': ['options.ts', 'sharing.ts', 'registry.ts', 'middleware.ts', 'fetch.ts'],
+  'packages/pool': ['options.ts', 'middleware.ts', 'factory.ts'],
+  'apps/gateway': ['options.ts'],
+}
+
+describe.each(Object.entries(packages))('the README of %s', (folder, files) => {
+  const readme = read(`${folder}/README.md`)
+
+  test('has the parts that every README of a package has, in their order', () => {
+    const wanted = [
+      /^# @gw\/\w+$/m,
+      /^```sh\nnpm install @gw\//m,
+      /^```ts/m,
+      /^## Behaviour$/m,
+      /^1\. /m,
+      /^#+ Options|^## `\w+`$/m,
+      /^## (Errors|Problems)$/m,
+      /^## Limits$/m,
+    ]
+    const places = wanted.map((part) => readme.search(part))
+    expect(places).not.toContain(-1)
+    expect(places).toEqual(places.toSorted((a, b) => a - b))
+  })
+
+  test('names every code of its errors', () => {
+    const codes = ['errors.ts', 'problem.ts'].flatMap((file) => {
+      const path = `${folder}/src/${file}`
+      if (!existsSync(join(root, path))) return []
+      const unions = read(path).matchAll(/Code =\s*((?:\|?\s*'[a-z_]+'\s*)+)/g)
+      return [...unions].flatMap(([, union = '']) => [...union.matchAll(/'([a-z_]+)'/g)].map(([, code = '']) => code))
+    })
+    expect(codes.length).toBeGreaterThan(3)
+    expect(codes.filter((code) => !readme.includes(`\`${code}\``))).toEqual([])
+  })
+
+  test('names every option', () => {
+    const options = files.flatMap((file) =>
+      [...read(`${folder}/src/${file}`).matchAll(/^export interface \w*Options\b[^{]*\{\n([\s\S]*?)^\}/gm)].flatMap(
+        ([, body = '']) => [...body.matchAll(/^ {2}(?:readonly )?(\w+)\??:/gm)].map(([, name = '']) => name),
+      ),
+    )
+    expect(options.length).toBeGreaterThan(0)
+    expect(options.filter((name) => !new RegExp(`\`[^\`]*\\b${name}\\b[^\`]*\``).test(readme))).toEqual([])
+  })
+})
