@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
@@ -56,5 +56,28 @@ describe.each(Object.entries(packages))('the README of %s', (folder, files) => {
     )
     expect(options.length).toBeGreaterThan(0)
     expect(options.filter((name) => !new RegExp(`\`[^\`]*\\b${name}\\b[^\`]*\``).test(readme))).toEqual([])
+  })
+})
+
+describe('a promise has its test', () => {
+  /** `K1–K3` and `S5, P1` as single letters with their numbers. */
+  const lettersOf = (text: string) =>
+    new Set(
+      [...text.matchAll(/\b([A-Z])(\d{1,2})(?:–(?:[A-Z])?(\d{1,2}))?\b/g)].flatMap(([, letter, from = '', to = from]) =>
+        Array.from({ length: Number(to) - Number(from) + 1 }, (_, i) => `${letter}${Number(from) + i}`),
+      ),
+    )
+  /** Held by a bench: a figure, and the command that prints it. */
+  const measured = new Set(['packages/breaker B12'])
+
+  test.each(Object.keys(packages))('every letter that the behaviours of %s name stands in its tests', (folder) => {
+    const [, behaviour = ''] = /^## Behaviour\n([\s\S]*?)^## /m.exec(read(`${folder}/README.md`)) ?? []
+    const promises = [...behaviour.matchAll(/^\d+\. .*$/gm)].map(([line]) => line)
+    expect(promises.length).toBeGreaterThan(7)
+    const named = lettersOf(promises.join('\n').replaceAll(/`[^`]*`/g, ''))
+    const patterns = [`${folder}/test/**/*.ts`, `${folder}/src/testing.ts`, 'tests/*.test.ts', 'tests/docs/*.test.ts']
+    const tests = globSync(patterns, { cwd: root }).map(read).join('\n')
+    const kept = lettersOf(tests)
+    expect([...named].filter((letter) => !kept.has(letter) && !measured.has(`${folder} ${letter}`))).toEqual([])
   })
 })
