@@ -71,6 +71,42 @@ test('G1: an empty principal is nobody', async () => {
   expect([await ask(''), await ask('ann')]).toEqual(['anonymous', 'ann'])
 })
 
+test('G2: id, admission, figures, your authentication, key, run, handler: each has its say before the next', async () => {
+  const gateway = await gatewayOf()
+  const passed: string[] = []
+  gateway.use('/pay', async (c, next) => {
+    passed.push('authentication')
+    return c.req.header('authorization') === undefined ? c.text('no', 401) : next()
+  })
+  gateway.post('/pay', gateway.durable({ operation: 'pay', idempotency: 'required' }), (c) => {
+    passed.push('handler')
+    return c.json({}, 201)
+  })
+  await gateway.start()
+  const known = { authorization: 'Bearer a' }
+  const key = { 'idempotency-key': 'k' }
+  const send = async (headers: Record<string, string>) => {
+    passed.length = 0
+    const answer = await gateway.request('/pay', { method: 'POST', headers })
+    expect(answer.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
+    return [answer.status, ...passed]
+  }
+
+  expect(await send(key)).toEqual([401, 'authentication'])
+  expect(await send(known)).toEqual([400, 'authentication'])
+  expect((await gateway.checkpoints.list()).runs).toEqual([])
+  expect((await gateway.events.query()).events).toEqual([])
+  expect(await send({ ...known, ...key })).toEqual([201, 'authentication', 'handler'])
+  expect(await send({ ...known, ...key })).toEqual([201, 'authentication'])
+  expect(await send(key)).toEqual([401, 'authentication'])
+
+  gateway.admission.maxConcurrentRequests = 0
+  expect(await send({ ...known, ...key })).toEqual([503])
+  expect((await gateway.request('/health/live')).status).toBe(200)
+  const figures = await gateway.metrics!.registry.metrics()
+  for (const status of ['401', '400', '201', '503']) expect(figures).toContain(`http_response_status_code="${status}"`)
+})
+
 test('G3: acceptance and outcome are one commit each, with claim, run and event', async () => {
   const gateway = await gatewayOf()
   gateway.post('/pay', gateway.durable({ operation: 'pay' }), (c) => c.json({ id: c.var.run.id }, 201))
