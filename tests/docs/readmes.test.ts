@@ -31,6 +31,7 @@ describe.each(Object.entries(packages))('the README of %s', (folder, files) => {
       /^#+ Options|^## `\w+`$/m,
       /^## (Errors|Problems)$/m,
       /^## Limits$/m,
+      /^\*\*When not to use it\.\*\* /m,
     ]
     const places = wanted.map((part) => readme.search(part))
     expect(places).not.toContain(-1)
@@ -80,4 +81,17 @@ describe('a promise has its test', () => {
     const kept = lettersOf(tests)
     expect([...named].filter((letter) => !kept.has(letter) && !measured.has(`${folder} ${letter}`))).toEqual([])
   })
+})
+
+test('every library that a package brings has its reason in an ADR', () => {
+  const reasons = read('docs/adr/0006-libraries-rather-than-our-own.md')
+  const brought = ['packages/*/package.json', 'apps/*/package.json'].flatMap((pattern) =>
+    globSync(pattern, { cwd: root }).flatMap((file) => {
+      const { dependencies = {}, peerDependencies = {} } = JSON.parse(read(file)) as Record<string, object>
+      return Object.keys({ ...dependencies, ...peerDependencies })
+    }),
+  )
+  const libraries = [...new Set(brought)].filter((name) => !name.startsWith('@gw/'))
+  expect(libraries.length).toBeGreaterThan(10)
+  expect(libraries.filter((name) => !reasons.includes(`\`${name}\``))).toEqual([])
 })
