@@ -44,9 +44,9 @@ export function fetchWithBreaker(options: FetchWithBreakerOptions): Fetch {
   const send: Fetch = options.fetch ?? ((input, init) => fetch(input, init))
   const judge = ({ status }: Response): 'ok' | 'failure' => (failureStatus(status) ? 'failure' : 'ok')
   return async function fetchWithBreaker(input, init) {
-    const url = input instanceof Request ? input.url : input
+    const url = isRequest(input) ? input.url : input
     const circuit = breaker ?? registry!.for(key({ url: new URL(url) }))
-    const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined)
+    const signal = init?.signal ?? (isRequest(input) ? input.signal : undefined)
     if (countBody) return fetchAndCount(circuit, signal, failureStatus, () => send(input, init))
     return circuit.run(
       // The context's signal ends the request at the breaker's own timeout too.
@@ -67,6 +67,11 @@ export function customFetch(options: FetchWithBreakerOptions): (request: Request
       return (error as CircuitBreakerOpenError).getResponse()
     }
   }
+}
+
+/** Told by its fields: a server may have put a `Request` of its own in place of the platform's. */
+function isRequest(input: string | URL | Request): input is Request {
+  return typeof input === 'object' && 'url' in input
 }
 
 function hostOf({ url }: { readonly url: URL }): string {

@@ -5,7 +5,7 @@ import { checkOptions, type RequestDeduplicatorOptions, type TransitionName } fr
 import { codeOf, DedupError } from './errors.ts'
 import { Heartbeats } from './heartbeat.ts'
 import { type JournalEntry, LateSettlements, memoryJournal } from './journal.ts'
-import { isNoStore, storedOf, withoutUnreplayable } from './replay.ts'
+import { isNoStore, isStored, storedOf, withoutUnreplayable } from './replay.ts'
 import { type Seal, sealWith } from './seal.ts'
 import type { ClaimAnswer, DedupStore, KeyLink, KeyRecord, Settlement, StoredResponse } from './store.ts'
 import { runtimeTimers, type Timers } from './timers.ts'
@@ -306,7 +306,7 @@ export class RequestDeduplicator {
 
   /** Adds the answer of a held claim to a unit of somebody's own, who commits it: with other rows in one transaction, say. */
   async answerIn(unit: Unit, claim: Claim, response: Response | StoredResponse): Promise<void> {
-    const stored = response instanceof Response ? await storedOf(response) : response
+    const stored = isStored(response) ? response : await storedOf(response)
     const sealed = await this.#sealed(claim.key, stored)
     unit.add(this.keyStore.complete(linkOf(claim), sealed, undefined), (settlement) => {
       if (settlement === 'stale') claim.lose()
@@ -423,7 +423,7 @@ export class RequestDeduplicator {
     const [storageKey, principalHash, kept] = await Promise.all([
       this.storageKey(scope, key),
       this.principalHash(scope),
-      response instanceof Response ? storedOf(response) : response,
+      isStored(response) ? response : storedOf(response),
     ])
     const decision = await this.acquire({ key: storageKey, fingerprint: '', principalHash, windowMs })
     if (decision.kind !== 'claimed') return false

@@ -133,7 +133,7 @@ async function decideOrWait(c: Context, route: Route, identity: RequestIdentity)
     const { record } = decision
     if (decision.kind === 'lapsed') {
       const action = await lapsed(c, route, record)
-      if (action instanceof Response) return { kind: 'answer', answer: action }
+      if (typeof action === 'object') return { kind: 'answer', answer: action }
       if (action === undefined) {
         replaces = record
         continue

@@ -67,6 +67,11 @@ export async function storedOf(response: Response): Promise<StoredResponse> {
   return { status: response.status, headers: [...response.headers], body }
 }
 
+/** Told by its fields: servers put a `Response` of their own in place of the platform's, and then one is not an instance of the other. */
+export function isStored(response: Response | StoredResponse): response is StoredResponse {
+  return Array.isArray(response.headers)
+}
+
 /** RFC 9110 §15: answers of these statuses have no body, and `Response` refuses one. */
 export const nullBodyStatuses: ReadonlySet<number> = new Set([101, 204, 205, 304])
 
