@@ -2,9 +2,12 @@ import { connectPostgres, type PostgresTransaction, postgresDatabase } from '@gw
 import { freshDatabase } from '@gw/services'
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/postgres-js'
-import { describe, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import type { CheckpointStore } from '../src/index.ts'
 import { postgresCheckpointStore } from '../src/stores/postgres.ts'
 import { testCheckpointStore } from '../src/testing.ts'
+import { refusalOf, type Write } from '../src/unit.ts'
+import { atEnd, processOn } from './fixture.ts'
 
 describe('postgres', () => {
   testCheckpointStore(test, async () => {
@@ -26,4 +29,66 @@ describe('postgres', () => {
       },
     }
   })
+})
+
+test('checkpoint O2, C1: an outcome is judged by the row as it is, also where another process has changed it meanwhile', async () => {
+  const url = await freshDatabase()
+  const [owner, other] = [url, url].map((each) => {
+    const client = connectPostgres(each)
+    const db = postgresDatabase(drizzle(client))
+    atEnd(async () => {
+      await db.close()
+      await client.end()
+    })
+    return postgresCheckpointStore({ db })
+  }) as [CheckpointStore, CheckpointStore]
+  await owner.open()
+  const commit = async (store: CheckpointStore, write: Write) => {
+    const unit = store.unit()
+    unit.add(write)
+    return unit.commit().then(
+      () => 'committed',
+      (error: unknown) => refusalOf(error)?.reason,
+    )
+  }
+  const fields = {
+    requestId: 'r',
+    operation: 'job',
+    version: '1',
+    method: 'POST',
+    route: '/',
+    principal: 'ann',
+  } as const
+  const { checkpoints } = processOn(owner)
+  const input = { url: '', headers: [], variables: '{}', body: new Uint8Array() }
+  const outcome = { status: 200, headers: [], body: new TextEncoder().encode('answer'), retained: true }
+  const ending = { reason: undefined, outcome, settled: true, expiresAt: 9, updatedAt: 8 }
+  const accepted = async () => {
+    const run = { ...checkpoints.newRecord(false, { ...fields, subject: undefined }), owner: 'a/1' }
+    expect(await commit(owner, owner.accept(run, input))).toBe('committed')
+    return { id: run.id, fence: run.fence }
+  }
+
+  const cancelled = await accepted()
+  expect(await commit(other, other.cancel(cancelled.id, 5))).toBe('committed')
+  expect(await commit(owner, owner.finish(cancelled, { ...ending, status: 'completed' }))).toBe('cancel_requested')
+  expect(await commit(owner, owner.finish(cancelled, { ...ending, status: 'cancelled' }))).toBe('committed')
+  expect(await other.get(cancelled.id)).toMatchObject({ status: 'cancelled', revision: 3, cancelRequested: true })
+
+  const signalled = await accepted()
+  expect(await commit(other, other.signal(signalled.id, 'go', '1', 5))).toBe('committed')
+  expect(await commit(owner, owner.finish(signalled, { ...ending, status: 'completed' }))).toBe('committed')
+  expect(await other.get(signalled.id)).toMatchObject({ status: 'completed', signals: 1, revision: 3 })
+
+  const taken = await accepted()
+  const claim = { owner: 'b/1', operations: ['job'], orphans: [], alone: true, limit: 9, now: 0 }
+  expect(await commit(other, other.claim(claim))).toBe('committed')
+  expect(await commit(owner, owner.finish(taken, { ...ending, status: 'completed' }))).toBe('lease_lost')
+  expect(await other.outcome(taken.id)).toBeUndefined()
+
+  const plain = await accepted()
+  expect(await commit(owner, owner.finish(plain, { ...ending, status: 'completed' }))).toBe('committed')
+  expect(await commit(owner, owner.finish(plain, { ...ending, status: 'failed' }))).toBe('already_finished')
+  expect(await other.outcome(plain.id)).toEqual(outcome)
+  expect(await other.counts()).toMatchObject({ running: 1, completed: 2, cancelled: 1 })
 })

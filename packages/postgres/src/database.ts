@@ -99,7 +99,10 @@ export interface PostgresDatabase {
    * number of processes at once.
    */
   migrate(owner: string, migrations: readonly string[]): Promise<void>
-  /** Says what a `Write` with this `name` does; the same name again replaces it. */
+  /**
+   * Says what a `Write` with this `name` does; the same name again replaces it. What stands before the first dot names a store:
+   * procedures of one store run in the order of the writes, those of different ones, which share no tables, side by side.
+   */
   define<Args>(name: string, procedure: Procedure<Args>): void
   /**
    * Calls `listener` with the payload of each notification on `channel`, on a connection that is made again when it breaks.

@@ -4,9 +4,19 @@ import type { Line } from './line.ts'
 import type { PendingUnit } from './pending-unit.ts'
 import { type DrizzleParts, openScope, type Scope } from './transaction.ts'
 
+type Batch = Group<PendingUnit>
+
+interface Running {
+  readonly group: Batch
+  readonly answers: Promise<readonly Answer[]>
+}
+
 /**
  * Runs the procedures of all units and gives those that were refused, by the first procedure that refused any: what the later
  * ones found may come from the refused units' own writes.
+ *
+ * Each store's procedures run in their order. Those of different stores touch different tables, so their statements go side by
+ * side on the one connection, and a commit waits for the longest of them instead of for their sum.
  */
 export async function runProcedures(
   line: Line,
@@ -14,49 +24,94 @@ export async function runProcedures(
   drizzle: DrizzleParts,
   procedureOf: (name: string) => Procedure<unknown> | undefined,
 ): Promise<ReadonlyMap<PendingUnit, unknown>> {
-  const refused = new Map<PendingUnit, unknown>()
-  const running: { readonly group: Group<PendingUnit>; readonly answers: Promise<readonly Answer[]> }[] = []
+  const groups = planGroups(units)
+  const procedures = new Map<Batch, Procedure<unknown>>()
+  const stores = new Map<string, Batch[]>()
+  for (const group of groups) {
+    const procedure = procedureOf(group.procedure)
+    if (procedure === undefined) throw new Error(`No procedure \`${group.procedure}\` is defined`)
+    procedures.set(group, procedure)
+    const store = group.procedure.slice(0, Math.max(0, group.procedure.indexOf('.')))
+    const ofStore = stores.get(store)
+    if (ofStore === undefined) stores.set(store, [group])
+    else ofStore.push(group)
+  }
+  const answered = new Map<Batch, readonly Answer[]>()
   const scopes: Scope[] = []
-  try {
-    for (const group of planGroups(units)) {
-      const procedure = procedureOf(group.procedure)
-      if (procedure === undefined) throw new Error(`No procedure \`${group.procedure}\` is defined`)
+
+  /** Sends the one statement of a procedure; resolves when it is on its way. */
+  function sent(group: Batch): Promise<Running> {
+    return new Promise((resolve) => {
+      const scope = openScope(line, drizzle, { prepare: true, onlyStatement: () => resolve({ group, answers }) })
+      scopes.push(scope)
+      const answers = procedures.get(group)!.run(scope.tx, group.batch)
+      const ended = () => resolve({ group, answers })
+      answers.then(ended, ended)
+    })
+  }
+
+  /** Whether nobody was refused. */
+  async function all(running: readonly Running[]): Promise<boolean> {
+    let granted = true
+    for (const { group, answers } of running) {
+      answered.set(group, await answers)
+      granted &&= !answered.get(group)!.some((answer) => 'refused' in answer)
+    }
+    return granted
+  }
+
+  async function runStore(ofStore: readonly Batch[], begun: () => void): Promise<void> {
+    let running: Running[] = []
+    for (const group of ofStore) {
+      const procedure = procedures.get(group)!
       if (procedure.oneStatement === true) {
-        await new Promise<void>((sent) => {
-          const scope = openScope(line, drizzle, { prepare: true, onlyStatement: sent })
-          scopes.push(scope)
-          const answers = procedure.run(scope.tx, group.batch)
-          answers.then(
-            () => sent(),
-            () => sent(),
-          )
-          running.push({ group, answers })
-        })
+        running.push(await sent(group))
+        begun()
         continue
       }
-      for (const { group, answers } of running.splice(0)) {
-        read(group, await answers, refused)
-        if (refused.size > 0) return refused
-      }
+      if (!(await all(running))) return
+      running = []
       const scope = openScope(line, drizzle, { prepare: true })
       scopes.push(scope)
-      read(group, await procedure.run(scope.tx, group.batch), refused)
+      const answers = procedure.run(scope.tx, group.batch)
+      begun()
+      if (!(await all([{ group, answers }]))) return
       scope.shut()
-      if (refused.size > 0) return refused
     }
-    for (const { group, answers } of running) {
-      read(group, await answers, refused)
+    await all(running)
+  }
+
+  try {
+    // What takes several statements takes its locks after what takes one: it holds them for the shortest time, and transactions
+    // of all processes meet them in one order.
+    const quickFirst = [...stores.values()].sort((a, b) => Number(isSlow(a[0]!)) - Number(isSlow(b[0]!)))
+    const runs: Promise<void>[] = []
+    for (const ofStore of quickFirst) {
+      await new Promise<void>((begun) => {
+        const run = runStore(ofStore, begun)
+        runs.push(run)
+        run.then(begun, begun)
+      })
+    }
+    await Promise.all(runs)
+    const refused = new Map<PendingUnit, unknown>()
+    for (const group of groups) {
+      read(group, answered.get(group)!, refused)
       if (refused.size > 0) return refused
     }
     return refused
   } finally {
     for (const scope of scopes) scope.shut()
   }
+
+  function isSlow(group: Batch): boolean {
+    return procedures.get(group)!.oneStatement !== true
+  }
 }
 
 /** Sorts the answers of one group into results and refusals. */
 function read(
-  { procedure, batch, units, steps }: Group<PendingUnit>,
+  { procedure, batch, units, steps }: Batch,
   answers: readonly Answer[],
   refused: Map<PendingUnit, unknown>,
 ): void {

@@ -3,8 +3,10 @@ import { type SQL, sql } from 'drizzle-orm'
 import { CheckpointError } from '../errors.ts'
 import type { RunRecord, RunStatus, StepRecord } from '../run-record.ts'
 import type { CheckpointStore, Held, Kept, StoreNews } from '../store.ts'
+import { KnownRuns } from './known-runs.ts'
 import { inputOf, outcomeOf, stepOf } from './payload-row.ts'
-import { payloadOf, prefix, procedures, type StoredPayload } from './postgres-procedures.ts'
+import { payloadOf, type StoredPayload } from './postgres-payload.ts'
+import { prefix, proceduresOf } from './postgres-procedures.ts'
 import { channel, migrations, selected } from './postgres-schema.ts'
 import { listingsOf, mergedListings, type OneListing } from './run-listing.ts'
 import { fromRow, type RunRow } from './run-row.ts'
@@ -23,7 +25,8 @@ const maxTransactions = 5
 
 /** Keeps runs in PostgreSQL, for any number of processes. `run.transaction` gets drizzle's transaction. */
 export function postgresCheckpointStore({ db }: PostgresCheckpointStoreOptions): CheckpointStore {
-  for (const [name, procedure] of Object.entries(procedures)) db.define(prefix + name, procedure)
+  const known = new KnownRuns()
+  for (const [name, procedure] of Object.entries(proceduresOf(known))) db.define(prefix + name, procedure)
   const named = (name: string, args: unknown) => ({ procedure: prefix + name, args })
   const runs = async (rest: SQL): Promise<RunRecord[]> =>
     (await db.query<RunRow & Record<string, unknown>>(sql`SELECT ${columns} FROM gw_run r ${rest}`)).map(fromRow)
