@@ -34,10 +34,10 @@ const expected: ReadonlySet<unknown> = new Set([
   'refused',
 ])
 
-function isAboutToPark({ record, steps }: KnownRun): boolean {
-  const began = steps.filter(({ name }) => name.startsWith('once-'))
-  const kept = began.filter(({ state }) => state === 'kept').length
-  return record.status === 'running' && record.fence > 1 && began.length > 2 * kept
+/** It has something that it must take back, or is about to be parked. */
+function isGoneOver({ record, steps }: KnownRun): boolean {
+  const telling = ({ name }: { readonly name: string }) => name.startsWith('once-') || name.startsWith('undo-')
+  return record.status === 'running' && record.fence > 1 && steps.some(telling)
 }
 
 /** A person who decides about runs that cannot go on by themselves, tries others again, and forks them. */
@@ -63,12 +63,16 @@ export class Operator {
     }
   }
 
-  /** Runs were taken: one that is about to be parked may be cancelled just then. */
+  /** Runs were taken: one that is gone over again may be cancelled just then. */
   sawClaim(): void {
     if (this.#options.faults.quiet) return
-    const run = this.#some(isAboutToPark)
+    const run = this.#some(isGoneOver)
     if (run !== undefined && this.#chance.odds(0.2))
-      this.#ask('cancel_by_operator', (checkpoints) => checkpoints.cancel(run.record.id, by), 5)
+      this.#ask(
+        'cancel_by_operator',
+        (checkpoints) => checkpoints.cancel(run.record.id, by),
+        this.#chance.pick([5, 300]),
+      )
   }
 
   #resolve(): void {
@@ -88,6 +92,7 @@ export class Operator {
     if (kind === 'fail') return { kind, reason: 'a person gave it up' }
     if (kind !== 'done') return { kind }
     if (under === undefined) return { kind: 'rerun' }
+    // Which may be one that has its value, by mistake.
     const step = `${under.name}#${under.occurrence}`
     return { kind, step, value: { step, told: true } }
   }

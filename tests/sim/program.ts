@@ -53,7 +53,7 @@ export function drawProgram(chance: Chance, appetite: Appetite, pace: Pace): Ins
   const { leaseMs, longRatio, longestLeases } = pace
   const ms = (long = longRatio) =>
     chance.odds(long) ? chance.between(0.3, longestLeases) * leaseMs : chance.between(0, 200)
-  const draw = (): Instruction => {
+  const draw = (): Instruction | Instruction[] => {
     const name = chance.pick(['a', 'b', 'c'])
     const instruction = appetite.pick(chance, usual)
     switch (instruction) {
@@ -78,7 +78,11 @@ export function drawProgram(chance: Chance, appetite: Appetite, pace: Pace): Ins
       case 'verified':
         return { do: 'verified', name: `sure-${name}`, ms: ms() }
       case 'guarded':
-        return { do: 'guarded', name: `once-${name}`, ms: ms() }
+        // Of two in a row one may be kept while the other is under way.
+        return [
+          { do: 'guarded', name: `once-${name}`, ms: ms() },
+          { do: 'guarded', name: `once-${chance.pick(['a', 'b'])}`, ms: ms(0.5) },
+        ]
       case 'call':
         return { do: 'call', name: `call-${name}`, ms: ms() }
       case 'flaky':
@@ -87,7 +91,7 @@ export function drawProgram(chance: Chance, appetite: Appetite, pace: Pace): Ins
         return { do: 'fail' }
     }
   }
-  return Array.from({ length: 1 + chance.below(4) }, draw)
+  return Array.from({ length: 1 + chance.below(4) }, draw).flat()
 }
 
 /** Which steps give the values of a program's answer, in order; `undefined` for what is no step's. */

@@ -2,6 +2,7 @@ import { connect, type Socket } from 'node:net'
 import postgres, { type Options, type PostgresType, type Sql } from 'postgres'
 import { fetchArrayTypes } from './array-types.ts'
 import { closedError, PostgresError, textOf } from './errors.ts'
+import { gatherWrites } from './gather-writes.ts'
 import type { Durability } from './unit.ts'
 
 /** A postgres.js client, whatever types it was made with. */
@@ -30,6 +31,11 @@ export interface LineOptions {
   readonly deadlineMs: number
   /** Whether the server ends statements, and sessions idle in a transaction, at the deadline: not for migrations. */
   readonly limited: boolean
+  /**
+   * Whether rows are only ever looked up by key here. A plan that PostgreSQL keeps from when a table was small may go over all of
+   * it, long after it has grown; on these connections it looks into the index from the start.
+   */
+  readonly byKey?: boolean
   readonly onNotify?: (channel: string, payload: string) => void
 }
 
@@ -96,6 +102,7 @@ export class Line {
           socket.destroy()
           throw this.#lost
         }
+        gatherWrites(socket)
         this.#socket = socket
         return socket
       },
@@ -167,11 +174,11 @@ export class Line {
     this.#socket?.destroy()
   }
 
-  async #greet({ types, deadlineMs, limited }: LineOptions): Promise<void> {
+  async #greet({ types, deadlineMs, limited, byKey = false }: LineOptions): Promise<void> {
     const limit = limited ? `${deadlineMs}` : '0'
     const [row] = await this.send(
       `select set_config('statement_timeout', '${limit}', false),
-        set_config('idle_in_transaction_session_timeout', '${limit}', false), ${settings.slice('select '.length)},
+        set_config('idle_in_transaction_session_timeout', '${limit}', false), ${byKey ? planByKey : ''}${settings.slice('select '.length)},
         current_setting('transaction_read_only') as read_only`,
     )
     if (row?.['read_only'] === 'on') throw new Error('The server takes no writes (it is a standby, or read-only)')
@@ -191,6 +198,10 @@ export class Line {
 
 /** The number of the type `text[]`. */
 const textArray = 1009
+
+const planByKey = ['enable_seqscan', 'enable_mergejoin', 'enable_hashjoin', 'jit']
+  .map((name) => `set_config('${name}', 'off', false), `)
+  .join('')
 
 /** Asks what `levelOf` needs to know. */
 export const settings = `select current_setting('synchronous_commit') as synchronous_commit,

@@ -92,7 +92,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
     this.#group = new GroupCommit({
       ...options,
       drizzle: this.#drizzle,
-      openLine,
+      openLine: () => this.#open({ limited: true, byKey: true }),
       procedure: (name) => this.#procedures.get(name),
     })
     this.#reads = new SharedLines(readLines, openLine)

@@ -194,6 +194,25 @@ describe('units', () => {
 })
 
 describe('group commit', () => {
+  test('P1: a batch finds its rows by key, by a plan made while the table was empty', async () => {
+    const made = await fresh({ lanes: 1 })
+    const plans: string[] = []
+    made.db.define<{ readonly key: string }>('explained', {
+      locks: () => [],
+      async run(tx, batch) {
+        const rows = await tx.execute<{ 'QUERY PLAN': string }>(
+          sql`explain update item set value = n.value from json_to_recordset(${JSON.stringify(batch)}::text::json) as n(key text, value text)
+            where item.key = n.key`,
+        )
+        plans.push(rows.map((row) => row['QUERY PLAN']).join('\n'))
+        return batch.map(() => ({ result: undefined }))
+      },
+    })
+    await commit(made.db, { procedure: 'explained', args: { key: 'a' } })
+    expect(plans[0]).toMatch(/Nested Loop[\s\S]*Index Scan using \w+ on item/)
+    expect(plans[0]).not.toMatch(/Seq Scan on item|JIT/)
+  })
+
   test('P1: 1,000 concurrent units take few transactions, by the count of the server', async () => {
     const { db, keys, client } = await fresh()
     const count = async () => {
