@@ -119,6 +119,18 @@ test('every link inside the repository leads to a file, and every heading that a
   expect(broken).toEqual([])
 })
 
+test('every file of the source that docs/architecture.md and the ADRs name is there', () => {
+  const missing: string[] = []
+  for (const document of documents().filter((path) => /^docs\/(architecture\.md|adr\/)/.test(path))) {
+    for (const [, path = ''] of documentText(document).matchAll(/`([\w/.-]+\.tsx?|tests\/[\w-]+|docs\/[\w/-]+)`/g)) {
+      const [folder = '', ...rest] = path.split('/')
+      const places = [path, `packages/${folder}/src/${rest.join('/')}`, `apps/${folder}/src/${rest.join('/')}`]
+      if (!places.some((place) => globSync(place, { cwd: root }).length > 0)) missing.push(`${document}: ${path}`)
+    }
+  }
+  expect(missing).toEqual([])
+})
+
 test('llms.txt names every page', () => {
   const pages = documents().filter((document) => !/\/adr\/|^tests\/|^docs\/examples\/.+\//.test(document))
   const text = documentText('llms.txt')
