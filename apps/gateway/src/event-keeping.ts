@@ -1,7 +1,16 @@
-import { type EventStore, type Projection, performanceFigures, requestStates } from '@gw/events'
+import { type EventStore, type Projection, performanceFigures, requestStates, type Verification } from '@gw/events'
 import { type ArchiveTarget, type RetainOptions, retain, SegmentArchive } from '@gw/events/archive'
 import { folderArchive } from '@gw/events/folder'
-import { type NoteSigner, signCheckpoint } from '@gw/events/proofs'
+import {
+  anchor,
+  type Checkpoint,
+  checkpoints,
+  type NoteSigner,
+  openNote,
+  originOf,
+  reanchor,
+  signCheckpoint,
+} from '@gw/events/proofs'
 import { s3Archive } from '@gw/events/s3'
 import { bucketAt } from './cold-tier.ts'
 import { signerOf } from './signing-key.ts'
@@ -11,6 +20,15 @@ function archiveAt(place: string): ArchiveTarget {
   const { client, url } = bucketAt(place)
   return s3Archive({ client, url: url.href })
 }
+
+/** The checkpoints of a log that were put outside, oldest first. */
+async function anchored(events: EventStore, target: ArchiveTarget): Promise<string[]> {
+  const names = (await target.list(`anchors/${originOf(events)}/`)).slice(-maxCompared)
+  const notes = await Promise.all(names.map((name) => target.get(name)))
+  return notes.flatMap((bytes) => (bytes === undefined ? [] : [new TextDecoder().decode(bytes)]))
+}
+
+const maxCompared = 1_000
 
 /** How the audit trail is kept over time. */
 export interface AuditOptions {
@@ -40,6 +58,7 @@ export class EventKeeping {
   readonly projections = new Map<string, Projection<unknown>>()
   readonly #options: AuditOptions
   readonly #directory: string
+  readonly #target: ArchiveTarget | undefined
   readonly #onError: (error: unknown) => void
   #signer: Promise<NoteSigner> | undefined
   #timer: ReturnType<typeof setInterval> | undefined
@@ -50,11 +69,12 @@ export class EventKeeping {
     this.#options = options
     this.#directory = directory
     this.#onError = onError
+    this.#target = typeof archive === 'string' ? archiveAt(archive) : archive
     this.segments =
-      archive === undefined
+      this.#target === undefined
         ? undefined
         : new SegmentArchive({
-            target: typeof archive === 'string' ? archiveAt(archive) : archive,
+            target: this.#target,
             ...(maxSegmentBytes === undefined ? {} : { maxSegmentBytes }),
           })
     this.retention = {
@@ -87,9 +107,44 @@ export class EventKeeping {
     this.#timer.unref()
   }
 
+  /** Signs what the log is now, and puts the checkpoint beside the archive, where there is one. Answers with the note. */
+  async sign(events: EventStore): Promise<string> {
+    const signer = await this.signer()
+    const note = await signCheckpoint(events, signer)
+    if (this.#target !== undefined) await anchor(note, this.#target, [signer.verifier])
+    return note
+  }
+
+  /** Begins to vouch anew for a log that is no longer what was put outside, as after a restore; `undefined` where nothing is put there. */
+  async reanchor(
+    events: EventStore,
+    by: { readonly actor: string; readonly reason: string },
+  ): Promise<string | undefined> {
+    if (this.#target === undefined) return undefined
+    return reanchor(events, { ...by, signer: await this.signer(), target: this.#target })
+  }
+
+  /**
+   * Goes over the whole log, and compares it with every checkpoint that this gateway's key has signed: those in the log's registers, and
+   * those that were put outside. Notes by other keys say nothing here.
+   */
+  async verify(events: EventStore): Promise<Verification> {
+    await events.start()
+    const { verifier } = await this.signer()
+    const signed = await checkpoints(events)
+    const outside = this.#target === undefined ? [] : await anchored(events, this.#target)
+    const expectedRoots = new Map<string, Checkpoint>()
+    for (const note of [...signed.slice(-maxCompared), ...outside.slice(-maxCompared)]) {
+      const checkpoint = await openNote(note, [verifier]).catch(() => undefined)
+      if (checkpoint?.origin !== originOf(events)) continue
+      expectedRoots.set(`${checkpoint.size} ${Buffer.from(checkpoint.root).toString('hex')}`, checkpoint)
+    }
+    return events.verify({ expectedRoots: [...expectedRoots.values()] })
+  }
+
   /** Signs what the log is now, and moves what is due to the archive. */
   async round(events: EventStore): Promise<void> {
-    if (events.store.gapless) await signCheckpoint(events, await this.signer())
+    if (events.store.gapless) await this.sign(events)
     if (this.segments !== undefined && Object.keys(this.retention).length > 0)
       await retain(events, { archive: this.segments, ...this.retention })
   }

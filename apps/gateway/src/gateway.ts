@@ -139,6 +139,7 @@ export class Gateway extends Hono<GatewayEnv> {
   #running = false
   #snapshotDue = false
   #drain: (() => void) | undefined
+  readonly #closing = new AbortController()
   readonly #snapshots: BreakerSnapshots
   /** The longest body that any route takes: what the listener lets in. */
   #maxBodyBytes: number
@@ -472,6 +473,11 @@ export class Gateway extends Hono<GatewayEnv> {
     }
   }
 
+  /** Aborts when the gateway begins to stop: what has no end of its own ends then. */
+  get closing(): AbortSignal {
+    return this.#closing.signal
+  }
+
   /** Begins to stop a running gateway, as SIGTERM does; nothing happens to one that does not run. */
   drain(): void {
     this.#drain?.()
@@ -486,6 +492,7 @@ export class Gateway extends Hono<GatewayEnv> {
 
   async #stop(listeners: readonly Listener[], drainDelayMs: number): Promise<void> {
     this.admission.phase = 'draining'
+    this.#closing.abort()
     if (drainDelayMs > 0) await new Promise((resolve) => setTimeout(resolve, drainDelayMs))
     const deadline = performance.now() + this.settings.gracefulShutdownMs
     const closed = Promise.all(listeners.map((listener) => listener.close()))

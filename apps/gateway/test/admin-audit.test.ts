@@ -141,6 +141,13 @@ const mutations: Readonly<Record<string, Mutation>> = {
     event: 'admin.events.archive',
     status: 200,
   },
+  'POST /admin/events/reanchor': {
+    path: () => '/admin/events/reanchor',
+    body: () => ({ reason: 'restored from a backup' }),
+    state: (it) => it.gateway.events.store.registers('checkpoint/'),
+    event: 'admin.events.reanchor',
+    status: 200,
+  },
   'POST /admin/events/rebuild': {
     path: () => '/admin/events/rebuild',
     body: () => ({}),

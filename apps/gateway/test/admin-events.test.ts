@@ -1,7 +1,8 @@
-import { mkdtempSync, readdirSync, statSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { checkConsistency, openNote, verifyBundle, verifyProof } from '@gw/events/proofs'
+import { freshDatabase } from '@gw/services'
 import { openDatabase } from '@gw/sqlite'
 import { CloudEvent } from 'cloudevents'
 import { parseResponse } from 'hono/client'
@@ -183,6 +184,61 @@ test('gateway G10: verification compares with the checkpoints that were signed, 
   const found = await parseResponse(client.admin.events.verify.$post())
   expect(found.ok).toBe(false)
   expect(found.problems.map(({ kind }) => kind)).toContain('truncation')
+})
+
+test('gateway G10: with an archive every checkpoint is put outside too: a log that was rolled back as a whole is found', async () => {
+  const directory = join(mkdtempSync(join(tmpdir(), 'gw-admin-')), 'data')
+  const archive = join(mkdtempSync(join(tmpdir(), 'gw-archive-')), 'archive')
+  const open = async () => {
+    const database = await openDatabase({ directory })
+    const admin = await adminOf({ database, dataDir: directory, audit: { archive } })
+    return { ...admin, database }
+  }
+  const first = await open()
+  await append(first.gateway, 4)
+  await first.gateway.keeping.sign(first.gateway.events)
+  const copy = join(mkdtempSync(join(tmpdir(), 'gw-copy-')), 'gateway.db')
+  await first.database.backup(copy)
+  await append(first.gateway, 3)
+  await first.gateway.keeping.sign(first.gateway.events)
+  await first.running.stop({ drainDelayMs: 0 })
+  await first.database.close()
+  for (const name of ['gateway.db', 'gateway.db-wal', 'gateway.db-shm']) rmSync(join(directory, name), { force: true })
+  copyFileSync(copy, join(directory, 'gateway.db'))
+  const second = await open()
+  const { ok, problems } = await parseResponse(second.client.admin.events.verify.$get())
+  expect([ok, problems.map(({ kind }) => kind)]).toEqual([false, ['truncation']])
+  // Another log of the same length is a fork, which is not signed over until somebody says why.
+  await append(second.gateway, 3, 'thing.else')
+  expect((await second.ask('/admin/events/proof')).status).toBe(409)
+  const said = await second.post('/admin/events/reanchor', { reason: 'restored from a backup' })
+  expect([said.status, await said.json()]).toEqual([200, { checkpoint: expect.stringContaining('gateway-events/') }])
+  expect((await second.gateway.events.query({ type: 'log.reanchored' })).events).toMatchObject([
+    { actor: expect.stringMatching(/^admin@/), data: { reason: 'restored from a backup' } },
+  ])
+  await second.running.stop({ drainDelayMs: 0 })
+  await second.database.close()
+})
+
+test('gateway G10: gateways with keys of their own verify one log; the notes of another key say nothing', async () => {
+  const databaseUrl = await freshDatabase()
+  const [a, b] = [await adminOf({ databaseUrl, nodeId: 'a' }), await adminOf({ databaseUrl, nodeId: 'b' })]
+  await append(a.gateway, 3)
+  await parseResponse(a.client.admin.events.proof.$get({ query: {} }))
+  expect(await parseResponse(b.client.admin.events.verify.$get())).toMatchObject({ ok: true, truncationChecked: false })
+  expect(await parseResponse(a.client.admin.events.verify.$get())).toMatchObject({ ok: true, truncationChecked: true })
+})
+
+test('gateway G10: a stream that is open does not hold the drain, and no further one is begun', async () => {
+  const { gateway, running, ask } = await adminOf({ gracefulShutdownMs: 60_000 })
+  const response = await ask('/admin/events/stream')
+  const reader = response.body!.getReader()
+  await reader.read()
+  const stopped = running.stop({ drainDelayMs: 300 })
+  for (;;) if ((await reader.read()).done) break
+  expect(gateway.admission.phase).toBe('draining')
+  expect((await ask('/admin/events/stream')).status).toBe(503)
+  await stopped
 })
 
 test('gateway G10: the export is read by the cloudevents package, comes as lines, and as a bundle that verifies offline', async () => {

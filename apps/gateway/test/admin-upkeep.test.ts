@@ -89,7 +89,7 @@ test('gateway G10: a breaker is opened, closed and reset, shown with its terms a
   const { circuit_breakers } = await parseResponse(client.admin['circuit-breakers'].$get())
   expect(Object.keys(circuit_breakers)).toEqual(['ledger'])
   expect((await post('/admin/circuit-breaker/nothing/reset')).status).toBe(404)
-  expect((await post('/admin/circuit-breaker/ledger/explode')).status).toBe(400)
+  expect((await post('/admin/circuit-breaker/ledger/explode')).status).toBe(404)
 })
 
 test('gateway G10: a pool is resized and refreshed within its bounds, and shown with its history', async () => {

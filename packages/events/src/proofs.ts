@@ -60,7 +60,13 @@ export async function signCheckpoint(events: EventStore, signer: NoteSigner): Pr
 /** The notes that were signed, oldest first. */
 export async function checkpoints(events: EventStore): Promise<string[]> {
   await events.start()
-  return (await events.store.registers(prefix)).map(({ value }) => value)
+  const notes: string[] = []
+  for (let after: string | undefined; ; ) {
+    const page = await events.store.registers(prefix, after)
+    notes.push(...page.map(({ value }) => value))
+    after = page.at(-1)?.name
+    if (page.length < 1_000) return notes
+  }
 }
 
 /** What a log calls itself in checkpoints. */

@@ -11,6 +11,7 @@ import { consistencyPath, inclusionPath, rangeRoot } from '../src/merkle.ts'
 import {
   anchor,
   checkConsistency,
+  checkpoints,
   exportBundle,
   newNoteKey,
   noteSigner,
@@ -246,4 +247,15 @@ test('T2: an anchor outside shows a fork and a truncation; to begin anew leaves 
     actor: 'ann',
     data: { reason: 'restored from a backup', problems: [{ kind: 'fork' }] },
   })
+})
+
+test('T2: every note that was signed is listed, however many there are, oldest first', async () => {
+  const events = new EventStore({ store: memoryEventStore() })
+  const signer = await noteSigner('log.example', await newNoteKey())
+  const signed: string[] = []
+  for (let i = 0; i < 1_005; i++) {
+    await events.append('a', i)
+    signed.push(await signCheckpoint(events, signer))
+  }
+  expect(await checkpoints(events)).toEqual(signed)
 })

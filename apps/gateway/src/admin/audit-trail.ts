@@ -2,7 +2,7 @@ import type { EventFilter } from '@gw/events'
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Gateway } from '../gateway.ts'
 import { EventShape } from './event-shapes.ts'
-import { newestEvents } from './newest-events.ts'
+import { newestPage } from './newest-events.ts'
 import { limit, Time } from './parameters.ts'
 import { adminRoutes, answer, refusals } from './problems.ts'
 
@@ -80,7 +80,7 @@ export function auditTrailRoutes(gateway: Gateway) {
     }
     const page =
       order === 'newest'
-        ? await newestEvents(gateway.events, filter, { cursor, limit: most })
+        ? await newestPage(gateway.events, filter, { cursor, limit: most })
         : await gateway.events.query({ ...filter, ...(cursor === undefined ? {} : { cursor }), limit: most })
     const given = c.req.query()
     return c.json(

@@ -1,14 +1,6 @@
 import { eventStream, stats } from '@gw/events'
 import { exportCloudEvents } from '@gw/events/cloudevents'
-import {
-  checkpoints,
-  exportBundle,
-  openNote,
-  originOf,
-  prove,
-  proveConsistency,
-  signCheckpoint,
-} from '@gw/events/proofs'
+import { checkpoints, exportBundle, openNote, originOf, prove, proveConsistency } from '@gw/events/proofs'
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Gateway } from '../gateway.ts'
 import { EventFilterQuery, eventFilterOf } from './audit-trail.ts'
@@ -155,11 +147,7 @@ export function eventRoutes(gateway: Gateway) {
   let streams = 0
 
   async function verification() {
-    await events.start()
-    const { verifier } = await gateway.keeping.signer()
-    const notes = await checkpoints(events)
-    const expectedRoots = await Promise.all(notes.slice(-1_000).map((note) => openNote(note, [verifier])))
-    const { problems, root, ...found } = await events.verify({ expectedRoots })
+    const { problems, root, ...found } = await gateway.keeping.verify(events)
     return { ...found, root: root ?? null, problems: [...problems] }
   }
 
@@ -177,9 +165,14 @@ export function eventRoutes(gateway: Gateway) {
         throw new AdminProblem(503, 'too_many_streams', 'As many event streams are open as may be', {
           headers: { 'retry-after': '5' },
         })
+      if (gateway.closing.aborted)
+        throw new AdminProblem(503, 'draining', 'This gateway shuts down', { headers: { 'retry-after': '1' } })
       const response = eventStream(events, c.req.raw, { from, filter: eventFilterOf(filter) })
       streams++
-      return new Response(response.body === null ? null : counted(response.body, () => streams--), response) as never
+      return new Response(
+        until(gateway.closing, response.body!, () => streams--),
+        response,
+      ) as never
     })
     .openapi(verifyGet, async (c) => c.json(await verification(), 200))
     .openapi(verifyPost, async (c) => c.json(await verification(), 200))
@@ -187,7 +180,7 @@ export function eventRoutes(gateway: Gateway) {
       const { position, from, to } = c.req.valid('query')
       const signer = await gateway.keeping.signer()
       const inclusion = position === undefined ? null : await prove(events, BigInt(position), signer)
-      const checkpoint = inclusion?.note ?? (await signCheckpoint(events, signer))
+      const checkpoint = inclusion?.note ?? (await gateway.keeping.sign(events))
       const size = (await openNote(checkpoint, [signer.verifier])).size
       const consistency =
         from === undefined ? null : await proveConsistency(events, BigInt(from), to === undefined ? size : BigInt(to))
@@ -213,7 +206,7 @@ export function eventRoutes(gateway: Gateway) {
           'invalid_parameter',
           'Expected no filter with `format=bundle`: the chain is whole or none',
         )
-      const notes = format === 'bundle' ? [await signCheckpoint(events, await gateway.keeping.signer())] : []
+      const notes = format === 'bundle' ? [await gateway.keeping.sign(events)] : []
       const lines =
         format === 'bundle'
           ? exportBundle(events, { notes })
@@ -257,24 +250,32 @@ function streamOf(chunks: AsyncGenerator<string>): ReadableStream<Uint8Array> {
   })
 }
 
-/** The same stream; `over` is called once, however it ends. */
-function counted(body: ReadableStream<Uint8Array>, over: () => void): ReadableStream<Uint8Array> {
+/** The same stream, which ends when `signal` aborts; `over` is called once, however it ends. */
+function until(signal: AbortSignal, body: ReadableStream<Uint8Array>, over: () => void): ReadableStream<Uint8Array> {
   const reader = body.getReader()
+  let stop = () => {}
+  const aborted = new Promise<{ readonly done: true; readonly value: undefined }>((resolve) => {
+    stop = () => resolve({ done: true, value: undefined })
+  })
   let ended = false
   const end = () => {
-    if (!ended) over()
+    if (ended) return
     ended = true
+    signal.removeEventListener('abort', stop)
+    over()
   }
+  signal.addEventListener('abort', stop, { once: true })
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        const { done, value } = await reader.read().catch((error: unknown) => {
+        const { done, value } = await Promise.race([reader.read(), aborted]).catch((error: unknown) => {
           end()
           throw error
         })
-        if (!done) return controller.enqueue(value)
+        if (!done) return controller.enqueue(value!)
         end()
         controller.close()
+        await reader.cancel().catch(() => {})
       },
       async cancel(reason) {
         end()

@@ -38,6 +38,22 @@ const archive = createRoute({
   responses: { 200: answer(Retained, 'What left the store'), ...refusals },
 })
 
+const reanchor = createRoute({
+  method: 'post',
+  path: '/admin/events/reanchor',
+  operationId: 'reanchorEvents',
+  summary: 'Vouches anew for a log that is no longer what was put outside, as after a restore',
+  description: 'What differs, who decided it and why becomes an event that the new checkpoint covers.',
+  tags: ['events'],
+  request: {
+    body: {
+      required: true,
+      content: { 'application/json': { schema: z.strictObject({ reason: z.string().min(1).max(1_000) }) } },
+    },
+  },
+  responses: { 200: answer(z.object({ checkpoint: z.string() }), 'The new signed checkpoint'), ...refusals },
+})
+
 const rebuild = createRoute({
   method: 'post',
   path: '/admin/events/rebuild',
@@ -139,12 +155,20 @@ export function eventUpkeepRoutes(gateway: Gateway) {
     .openapi(archive, async (c) => {
       const { force = false } = c.req.valid('json') ?? {}
       const { segments, retention } = gateway.keeping
-      if (segments === undefined)
-        throw new AdminProblem(409, 'archive_off', 'There is no archive: give `audit.archive` in the options')
+      if (segments === undefined) throw archiveOff()
       const { blocked, ...moved } = await audited(c, gateway, { type: 'admin.events.archive', data: { force } }, () =>
         retain(events, { archive: segments, ...retention, force }),
       )
       return c.json({ ...moved, blocked: blocked ?? null }, 200)
+    })
+    .openapi(reanchor, async (c) => {
+      const { reason } = c.req.valid('json')
+      const { actor } = c.var
+      const checkpoint = await audited(c, gateway, { type: 'admin.events.reanchor', data: { reason } }, () =>
+        gateway.keeping.reanchor(events, { actor, reason }),
+      )
+      if (checkpoint === undefined) throw archiveOff()
+      return c.json({ checkpoint }, 200)
     })
     .openapi(rebuild, async (c) => {
       const { projection } = c.req.valid('json') ?? {}
@@ -186,6 +210,10 @@ export function eventUpkeepRoutes(gateway: Gateway) {
       }
       return c.json({ projections: shown }, 200)
     })
+}
+
+function archiveOff(): AdminProblem {
+  return new AdminProblem(409, 'archive_off', 'There is no archive: give `audit.archive` in the options')
 }
 
 function plain({ name, reason, filter }: Awaited<ReturnType<typeof holds>>[number]): z.infer<typeof Hold> {

@@ -59,6 +59,9 @@ export function adminRoutes(): OpenAPIHono<AdminEnv> {
         message,
       }))
       const where = errors.map(({ message, ...at }) => `${Object.values(at)[0] || 'body'}: ${message}`).join('; ')
+      // What stands in a path names a thing.
+      if (result.target === 'param')
+        throw new AdminProblem(404, 'not_found', 'There is nothing at this path', { detail: where })
       const code = result.target === 'json' ? 'invalid_body' : 'invalid_parameter'
       throw new AdminProblem(400, code, 'The request is not what it should be', { detail: where, members: { errors } })
     },
@@ -82,7 +85,7 @@ const statuses: Readonly<Record<string, number>> = {
   invalid_query: 400,
   invalid_cursor: 400,
   invalid_option: 400,
-  invalid_proof: 400,
+  invalid_proof: 409,
   unknown_factory: 404,
   unknown_pool: 404,
   unknown_breaker: 404,

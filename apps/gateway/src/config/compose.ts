@@ -43,6 +43,7 @@ export function gatewayOptionsOf(config: GatewayConfig): GatewayOptions {
         retentionMs: config.audit.retention,
         maxEvents: config.audit.maxEvents,
         maxSegmentBytes: config.audit.maxSegment,
+        signingKey: config.audit.signingKey,
         intervalMs: config.audit.interval,
         projections: config.audit.projections,
       }),

@@ -150,6 +150,10 @@ export const configSchema = z
         retention: duration('events move to the archive so long after they happened').optional(),
         maxEvents: z.int().min(0).optional().meta({ description: 'how many events stay in the store' }),
         maxSegment: size('how much a segment of the archive holds').optional(),
+        signingKey: z.string().min(1).optional().meta({
+          description: 'signs checkpoints: an Ed25519 private key as PKCS #8 in PEM, the same on every node',
+          secret: true,
+        }),
         interval: duration('how often a checkpoint is signed and retention runs').optional(),
         projections: flag('keep the states of requests and the figures of operations as projections').optional(),
       })
