@@ -6,13 +6,14 @@ const root = join(import.meta.dirname, '../..')
 const packages = ['sqlite', 'postgres', 'checkpoint', 'dedup', 'events', 'breaker', 'pool'].map(
   (name) => `packages/${name}`,
 )
+const folders = [...packages, 'apps/gateway']
+const manifestOf = (folder) => JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'))
 
-const entryPoints = [...packages, 'apps/gateway'].flatMap((folder) => {
-  const { exports } = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'))
-  return Object.values(exports).flatMap((door) =>
+const entryPoints = folders.flatMap((folder) =>
+  Object.values(manifestOf(folder).exports).flatMap((door) =>
     door['@gw/source'] === undefined ? [] : [join(root, folder, door['@gw/source'])],
-  )
-})
+  ),
+)
 
 /** @type {Partial<import('typedoc').TypeDocOptions>} */
 const options = {
@@ -24,6 +25,10 @@ const options = {
   basePath: root,
   disableSources: true,
   treatWarningsAsErrors: true,
+  validation: { notExported: true, invalidLink: true, rewrittenLink: true, notDocumented: true },
+  // By default only the package of this folder would have to.
+  packagesRequiringDocumentation: folders.map((folder) => manifestOf(folder).name),
+  requiredToBeDocumented: ['Class', 'Interface', 'Function', 'TypeAlias', 'Variable'],
   excludeInternal: true,
 }
 
