@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 
 const folder = fileURLToPath(new URL('../../docs/api', import.meta.url))
 
-test('the API reference has every exported name of every package with what it is, and can be made without a warning', {
+test('the API reference has every exported class, interface, type and variable with what it is, and can be made without a warning', {
   timeout: 240_000,
 }, async () => {
   const typedoc = join(folder, 'node_modules/typedoc/bin/typedoc')

@@ -10,6 +10,7 @@ export interface AdminClientOptions {
   readonly fetch?: typeof fetch
 }
 
+/** Every route of the admin API as a call, with the types of what it takes and answers. */
 export type AdminClient = ReturnType<typeof hc<AdminApi>>
 
 /**
