@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { blocksOf } from './blocks.ts'
+import { blocksOf, documentText } from './blocks.ts'
 import { addresses, extract, fileOf, removeExtracted } from './programs.ts'
 
 const blocks = blocksOf('docs/guide.md').filter(({ language }) => language === 'ts')
@@ -87,6 +87,30 @@ test('G4: the guide’s blocks stand in docs/guide.md in its order', () => {
   const files = blocks.map(({ file }) => file).filter((file) => sections.includes(file ?? ''))
   expect(files).toEqual(sections)
   expect(dirname(fileOf(main))).toContain('guide')
+})
+
+/** Every option that the guide sets and every call that it makes, as they stand there. */
+const names = `
+acquire acquire_timeout add_circuit_breaker add_connection_pool add_event_store add_middleware
+append archive_path backup_interval_hours batch_size buffer_size checkpoint_manager
+circuit_breaker cloud_config command_timeout complete_checkpoint compression_enabled compression_threshold_mb
+connection_validation_query create_checkpoint description disk_path enable_clustering enable_deduplication
+enable_durability enable_metrics enable_pre_warming enable_projections enable_request_persistence event_store
+expected_errors fail_checkpoint failure_threshold flush_interval_seconds gc_interval_hours get_events
+get_idempotent_result get_incomplete_checkpoints get_metrics graceful_shutdown_timeout half_open_max_calls health_check_interval
+idempotency_window_minutes idle_timeout max_cache_size max_concurrent_requests max_connections max_failures_before_refresh
+max_file_size_mb max_lifetime max_workers memory_limit_mb metrics_collection_interval metrics_namespace
+middleware min_connections order_by pre_warm_patterns projection_update_interval record_metric
+redis_url register_factory request_timeout_seconds retention_days rolling_window_seconds run
+server_type start storage_backend storage_path storage_type store_idempotent_result
+timeout_seconds title update_checkpoint window_minutes
+`
+
+test('G4: every option and call of the guide has its counterpart on the page', () => {
+  const page = documentText('docs/guide.md')
+  const wanted = names.trim().split(/\s+/)
+  expect(wanted.length).toBeGreaterThan(60)
+  expect(wanted.filter((name) => !new RegExp(`\\b${name}\\b`).test(page))).toEqual([])
 })
 
 test('G4: killed in the middle, both forms of the long-running process are finished by the next process', async () => {
