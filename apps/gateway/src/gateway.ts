@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { CircuitBreaker, type CircuitBreakerOptions, loadCockatiel } from '@gw/breaker'
-import { CheckpointManager, type DurableOptions, type Run, type RunTransition } from '@gw/checkpoint'
+import { CheckpointManager, type DurableOptions, type Run } from '@gw/checkpoint'
 import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
 import { nodeCrypto } from '@gw/dedup/node'
@@ -34,6 +34,7 @@ import { eventPrivacyOf, type GatewayKeyring, keyringOf, withSubjectsSealed } fr
 import { type ProxyRouteOptions, proxyRoute, Upstreams } from './proxy/routes.ts'
 import type { UpstreamOptions } from './proxy/upstream.ts'
 import { requestRoutes } from './request-routes.ts'
+import { transitionNotes } from './run-transitions.ts'
 import { StorageUpkeep } from './storage-upkeep.ts'
 
 /** What handlers find in `c.var`. */
@@ -85,16 +86,6 @@ export interface GatewaySettings {
   readonly gracefulShutdownMs: number
   readonly drainDelayMs: number
 }
-
-/** Steps in a run's life that are events of their own; what people do to a run is one before it is done. */
-const noted: ReadonlySet<string> = new Set([
-  'checkpoint.resumed',
-  'checkpoint.waiting',
-  'checkpoint.parked',
-  'checkpoint.lease_lost',
-  'checkpoint.interrupted',
-])
-const maxBufferedEvents = 5_000
 
 type Hook = () => void | Promise<void>
 
@@ -240,6 +231,10 @@ export class Gateway extends Hono<GatewayEnv> {
     const runs = this.checkpoints.store.database
     const keysShareRuns = this.idempotency.keyStore.database === runs
     const eventsShareRuns = this.events.store.database === runs
+    const note = transitionNotes(this.events, {
+      onDropped: () => this.metrics?.count('audit.dropped'),
+      onError: this.report,
+    })
     this.checkpoints.join({
       ...commitHooks({
         idempotency: this.idempotency,
@@ -250,7 +245,7 @@ export class Gateway extends Hono<GatewayEnv> {
       translateError: parkWhenAway,
       onTransition: (transition) => {
         count(transition)
-        this.#noteTransition(transition)
+        if (serverType === 'durable') note(transition)
       },
     })
     this.settings = {
@@ -507,17 +502,6 @@ export class Gateway extends Hono<GatewayEnv> {
     await closed
     this.admission.phase = 'stopped'
     await this.#closeParts()
-  }
-
-  /** What happens to a run between its acceptance and its outcome is in the trail too, within a second, and never waited for. */
-  #noteTransition({ type, run: { id, owner, attempt, recoveries, reason, wakeAt } }: RunTransition): void {
-    if (!noted.has(type) || this.#options.serverType === 'basic') return
-    if (this.events.buffered.events >= maxBufferedEvents) {
-      this.metrics?.count('audit.dropped')
-      return
-    }
-    const data = { run: id, owner, attempt, recoveries, reason, wakeAt }
-    this.events.append(type, data, { subject: id, durability: 'memory' }).catch(this.report)
   }
 
   #saveBreakers(): void {

@@ -163,6 +163,43 @@ test('gateway G10: a waiting request says what it waits for, takes the signal, a
   ])
 })
 
+test('gateway G10: the timeline has the steps, the waits, the owners and the people, in the order of time', async () => {
+  const { gateway, client } = await adminOf({}, (app) => {
+    app.post('/slow', app.durable({ operation: 'slow' }), async (c) => {
+      const { run } = c.var
+      await run.step('first', () => 1)
+      const word = await run.waitFor<string>('word')
+      await run.step('second', () => 2)
+      return c.json({ word })
+    })
+  })
+  const { id } = await send(gateway, '/slow', {}, { prefer: 'respond-async' })
+  const shown = () => parseResponse(client.admin.requests[':id'].$get({ param: { id } }))
+  await expect.poll(async () => (await shown()).request.status).toBe('waiting')
+  const json = { name: 'word', value: 'now' }
+  await client.admin.requests[':id'].signal.$post({ param: { id }, json })
+  await expect.poll(async () => (await shown()).request.status).toBe('completed')
+  // Transitions reach the trail within a second.
+  await expect
+    .poll(async () => (await shown()).timeline.map(({ kind }) => kind), { timeout: 10_000 })
+    .toContain('taken_over')
+  const { timeline } = await shown()
+  const order = [
+    'accepted',
+    'first#1 is kept',
+    'waits: waits for the signal word',
+    'signal',
+    'second#1 is kept',
+    'answered with 200',
+  ]
+  const at = order.map((text) => timeline.findIndex((each) => each.kind === text || each.text.includes(text)))
+  expect(at).toEqual([...at].sort((a, b) => a - b))
+  expect(at).not.toContain(-1)
+  expect(timeline.filter(({ kind }) => kind === 'action')).toMatchObject([{ text: 'admin@127.0.0.1: signal' }])
+  expect(timeline.find(({ kind }) => kind === 'taken_over')?.text).toContain(gateway.checkpoints.owner)
+  for (const { text } of timeline) expect(text).not.toMatch(/undefined|null|\[object/)
+})
+
 test('gateway G10: a failed request is retried from its last kept step, and forked from a step with another body', async () => {
   const { gateway, client } = await adminOf({}, routes)
   const { id } = await send(gateway, '/fail')
@@ -299,4 +336,21 @@ test('gateway G10: a bulk action counts first, needs what the dry run gave, and 
   const events = (await gateway.events.query({ type: 'checkpoint.cancel' })).events
   expect(events).toHaveLength(30)
   expect((await gateway.events.query({ type: 'admin.requests.bulk' })).events).toHaveLength(3)
+})
+
+test('gateway D1: what a handler threw does not enter the trail, which keeps it for good', async () => {
+  const { gateway } = await adminOf({}, (app) => {
+    const retry = { maxAttempts: 2, initialMs: 1, retryable: () => true }
+    app.post('/throw', app.durable({ operation: 'throw', retry }), () => {
+      throw new Error('SECRET-IN-AN-ERROR-4f1c')
+    })
+  })
+  const { id } = await send(gateway, '/throw')
+  const types = async () => (await gateway.events.query({ subject: id })).events.map(({ type }) => type)
+  await expect.poll(types, { timeout: 10_000 }).toContain('checkpoint.waiting')
+  const trail = await gateway.events.query({ subject: id })
+  expect(JSON.stringify(trail.events)).not.toContain('SECRET-IN-AN-ERROR')
+  expect(trail.events.find(({ type }) => type === 'checkpoint.waiting')?.data).toMatchObject({
+    reason: 'attempt 1 failed',
+  })
 })

@@ -11,6 +11,7 @@ import { shownHeaders, shownPayload, shownText } from './redacted.ts'
 import { findRequests } from './request-search.ts'
 import { RequestFilter, RequestShape, requestOf, Status } from './request-shapes.ts'
 import { standstillOf } from './standstill.ts'
+import { Moment, timelineOf } from './timeline.ts'
 import { traceIdOf } from './trace.ts'
 
 const Id = z.object({ id: z.string().min(1).max(128) })
@@ -50,6 +51,9 @@ const Detail = z
       .object({ cause: z.string(), text: z.string() })
       .openapi({ description: 'Why it makes no progress, in a line' }),
     steps: z.array(Step),
+    timeline: z
+      .array(Moment)
+      .openapi({ description: 'Steps, waits, owners and what people did, in the order of time' }),
     outcome: z.object({ status: z.int(), bytes: z.int(), retained: z.boolean() }).nullable(),
     key: KeyOfRequest.nullable(),
     traceId: z.string().nullable(),
@@ -247,6 +251,7 @@ export function requestRoutes(gateway: Gateway) {
           request: requestOf(run),
           why,
           steps: steps.map(({ value, ...step }) => ({ ...step, bytes: sizeOf(value) })),
+          timeline: timelineOf(run, steps, events),
           outcome:
             outcome === undefined
               ? null

@@ -22,6 +22,7 @@ export const variables: readonly Variable[] = [
   { name: 'DATABASE_URL', path: ['databaseUrl'], read: text },
   { name: 'REDIS_URL', path: ['redisUrl'], read: text },
   { name: 'GW_S3_URL', path: ['coldTier', 'url'], read: text },
+  { name: 'GW_AUDIT_SIGNING_KEY', path: ['audit', 'signingKey'], read: text },
   { name: 'GW_SECRET', path: ['secret'], read: text },
   { name: 'GW_LEASE', path: ['lease'], read: text },
   { name: 'GW_LOG_LEVEL', path: ['logLevel'], read: text },
