@@ -40,7 +40,7 @@ const head = `# Configuration
 
 \`gateway.config.{ts,js,json,yaml}\`, then the environment, then flags: a later one wins. \`gw config check\` says everything that is wrong at once, with path and expected value; \`gw config print\` shows what the three come to, secrets masked. A changed file, or SIGHUP, puts new routes, upstreams, breakers and limits in force without dropping a request; a file that is not valid changes nothing, and \`/health/ready\` says why.
 
-Durations are texts such as \`'500ms'\`, \`'30s'\`, \`'5min'\`, \`'2h'\`; sizes \`'64KB'\`, \`'512MB'\`. Editors get the JSON Schema from \`gw config schema\`. This page is made from it (\`GW_DOCS_WRITE=1\` with \`tests/docs/configuration.test.ts\`).
+Durations are texts such as \`'500ms'\`, \`'30s'\`, \`'5min'\`, \`'2h'\`; sizes \`'64KB'\`, \`'512MB'\`. Editors get the JSON Schema from \`gw config schema\`. This page is made from it (\`npx pnpm@12.21.0 docs:write\`).
 
 `
 
