@@ -8,7 +8,7 @@ import { Faults } from './faults.ts'
 import { Journal } from './journal.ts'
 import { Lives } from './lives.ts'
 import { Loop } from './loop.ts'
-import { Model } from './model.ts'
+import { Model, type ModelOptions } from './model.ts'
 import { Network } from './network.ts'
 import { type NodeOptions, SimNode } from './node.ts'
 import { Operator } from './operator.ts'
@@ -29,6 +29,8 @@ export interface ClusterOptions {
   readonly retentionMs: number
   readonly onUnknown: NodeOptions['onUnknown']
   readonly frequency: NodeOptions['frequency']
+  /** Whether payloads are sealed with their subjects' keys. */
+  readonly sealed: boolean
   readonly pace: Omit<Pace, 'leaseMs'>
   /** Decides what becomes of each write; without it faults come by chance. */
   readonly script?: Script
@@ -73,7 +75,8 @@ export class Cluster {
     const { loop, faults, chaos, appetite, nodes, lives } = this
     const latestNow = () =>
       epochMs + loop.now + 1 + Math.max(...nodes.map(({ wallOffsetMs }) => wallOffsetMs), 0) + 30_000
-    this.model = new Model(this.breaks, latestNow, lives, (run, dropped) => this.journal.reopened(run, dropped))
+    const reopened: ModelOptions['reopened'] = (run, dropped) => this.journal.reopened(run, dropped)
+    this.model = new Model({ broken: this.breaks, latestNow, lives, reopened, sealed: options.sealed })
     this.journal = new Journal(this.model, this.breaks, options.frequency === 'every-step')
     const { model, journal } = this
     this.operator = new Operator(chance.part(), { loop, faults, nodes, model, journal, appetite, count: this.count })
@@ -102,7 +105,7 @@ export class Cluster {
       acksEarly: bug === 'acks-early',
       script,
     }
-    const { retentionMs, onUnknown, frequency } = options
+    const { retentionMs, onUnknown, frequency, sealed } = options
     for (let i = 0; i < options.nodes; i++)
       nodes.push(
         new SimNode(`n${i + 1}`, chance.part(), {
@@ -115,6 +118,7 @@ export class Cluster {
           retentionMs,
           onUnknown,
           frequency,
+          sealed,
           onError: (error) => journal.reported(error),
         }),
       )

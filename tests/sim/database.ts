@@ -24,6 +24,7 @@ export type Note =
 
 /** A run's payload, as the memory store has it. */
 export interface RunPayload {
+  readonly input: { readonly body: Uint8Array }
   readonly steps: readonly StepRecord[]
   readonly outcome: { readonly status: number; readonly body: Uint8Array } | undefined
 }

@@ -58,6 +58,7 @@ export async function runCase(
     retentionMs: 2 * leaseMs,
     onUnknown: 'execute',
     frequency: 'every-step',
+    sealed: false,
     pace: { longRatio: 0, longestLeases: 1 },
     script: (label) => (label === 'beat' || ++writes !== at ? undefined : fate),
   })

@@ -1,6 +1,7 @@
 import type { Requeue, RunRecord, StepRecord } from '@gw/checkpoint'
 import type { KeyRow, Note, SimDatabase } from './database.ts'
 import type { Lives } from './lives.ts'
+import { isSealed, openBody } from './sealing.ts'
 
 /** What the model remembers of a run, also once it is collected. */
 export interface KnownRun {
@@ -10,6 +11,16 @@ export interface KnownRun {
   collected: boolean
   /** A person put it back into the queue. */
   reopened: number
+}
+
+export interface ModelOptions {
+  readonly broken: (rule: string, what: string) => void
+  /** The furthest that any node's clock may be ahead of true time, in epoch milliseconds. */
+  readonly latestNow: () => number
+  readonly lives: Lives
+  readonly reopened: (run: string, dropped: Requeue['drop']) => void
+  /** Whether payloads must not be readable where they lie. */
+  readonly sealed: boolean
 }
 
 interface KnownKey {
@@ -30,21 +41,17 @@ export class Model {
   readonly #byRequest = new Map<string, string>()
   readonly #byKey = new Map<string, string>()
   readonly #broken: (rule: string, what: string) => void
-  /** The furthest that any node's clock may be ahead of true time, in epoch milliseconds. */
   readonly #latestNow: () => number
   readonly #lives: Lives
+  readonly #sealed: boolean
   readonly #reopened: (run: string, dropped: Requeue['drop']) => void
 
-  constructor(
-    broken: (rule: string, what: string) => void,
-    latestNow: () => number,
-    lives: Lives,
-    reopened: (run: string, dropped: Requeue['drop']) => void,
-  ) {
+  constructor({ broken, latestNow, lives, reopened, sealed }: ModelOptions) {
     this.#broken = broken
     this.#lives = lives
     this.#reopened = reopened
     this.#latestNow = latestNow
+    this.#sealed = sealed
   }
 
   /** The run that came of a request, if one did. */
@@ -57,8 +64,9 @@ export class Model {
     for (const note of notes) if ('held' in note) this.#heldBy(note)
     for (const [id, record] of tables.runs) {
       const known = this.runs.get(id)
-      const { steps, outcome } = tables.payloads.get(id)!
+      const { steps, outcome, input } = tables.payloads.get(id)!
       if (known === undefined) {
+        this.#hidden(id, 'the request', input.body)
         this.#accepted(record, steps)
         continue
       }
@@ -185,11 +193,18 @@ export class Model {
       this.#broken('S1 kept steps stay', `${id} lost or changed what it kept`)
     known.steps = [...steps]
     const names = new Set<string>()
-    for (const { name, occurrence, state } of steps) {
+    for (const { name, occurrence, state, value } of steps) {
       const all = `${state} ${name}#${occurrence}`
+      if (value !== undefined && value !== '') this.#hidden(id, all, value)
       if (names.has(all) && state !== 'undone') this.#broken('S1 a step is kept once', `${id} has ${all} twice`)
       names.add(all)
     }
+  }
+
+  /** What a subject has is not readable in the database; how many rows a statement changed is written by that itself. */
+  #hidden(id: string, what: string, value: string | Uint8Array): void {
+    if (!this.#sealed || isSealed(value) || (typeof value === 'string' && /^\[[\d,]*\]$/.test(value))) return
+    this.#broken('T5 sealed', `${what} of ${id} can be read where it lies`)
   }
 
   #answered(known: KnownRun, outcome: { readonly status: number; readonly body: Uint8Array } | undefined): void {
@@ -201,7 +216,9 @@ export class Model {
       return
     }
     if (known.outcome !== undefined && known.outcome.status === outcome.status) return
-    const answer = { status: outcome.status, body: text.decode(outcome.body) }
+    this.#hidden(id, 'the answer', outcome.body)
+    const body = this.#sealed ? openBody(outcome.body) : outcome.body
+    const answer = { status: outcome.status, body: text.decode(body) }
     if (known.outcome !== undefined) this.#broken('O2 outcome once', `${id} has another outcome`)
     if (!ended.has(status)) this.#broken('O1 outcome', `${id} has an outcome and is ${status}`)
     known.outcome = answer

@@ -303,6 +303,35 @@ export const mutants: readonly Mutant[] = [
     patches: [{ file: `${runs}run.js`, from: "if (onCrash !== 'rerun' && marker === undefined)", to: 'if (false)' }],
   },
   {
+    name: 'T5 decision',
+    bug: 'the value that a person gives to a step lies there unsealed',
+    patches: [
+      {
+        file: `${runs}stores/sealed.js`,
+        from: 'keep: await sealSteps(id, keep, await subjects.of(id))',
+        to: 'keep',
+      },
+    ],
+  },
+  {
+    name: 'T5 fork',
+    bug: 'a fork takes over what its source kept unsealed',
+    patches: [
+      { file: `${runs}stores/sealed.js`, from: '{ steps: await sealSteps(id, steps, subject) }', to: '{ steps }' },
+    ],
+  },
+  {
+    name: 'T5 subject',
+    bug: 'a process that has not met a run seals for nobody',
+    patches: [
+      {
+        file: `${runs}stores/sealed.js`,
+        from: 'return run === undefined ? undefined : learn(run);',
+        to: 'return undefined;',
+      },
+    ],
+  },
+  {
     name: 'S3',
     bug: 'a cancellation told again cuts compensations short',
     patches: [

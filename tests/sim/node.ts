@@ -1,4 +1,5 @@
 import { CheckpointManager, durable, runRoutes } from '@gw/checkpoint'
+import { sealedCheckpointStore } from '@gw/checkpoint/sealed'
 import { type DedupEnv, dedup, RequestDeduplicator } from '@gw/dedup'
 import { nodeCrypto } from '@gw/dedup/node'
 import { commitHooks } from '@gw/gateway/commit-hooks'
@@ -8,6 +9,7 @@ import type { Journal } from './journal.ts'
 import type { Lives } from './lives.ts'
 import { Host, type Loop } from './loop.ts'
 import { carryOut, type Dependency, type Instruction } from './program.ts'
+import { simKeyring } from './sealing.ts'
 import { StoreClient, type StoreLink } from './store-client.ts'
 
 /** What the nodes of a seed have in common. */
@@ -21,6 +23,7 @@ export interface NodeOptions {
   readonly retentionMs: number
   readonly onUnknown: 'execute' | 'reject'
   readonly frequency: 'every-step' | { readonly everySteps: number }
+  readonly sealed: boolean
   readonly onError: (error: unknown) => void
 }
 
@@ -87,10 +90,12 @@ export class SimNode {
 }
 
 function lifeOf(host: Host, nodeId: string, client: StoreClient, options: NodeOptions): Life {
-  const { journal, lives, dependency, leaseMs, retentionMs, onUnknown, frequency, onError } = options
+  const { journal, lives, dependency, leaseMs, retentionMs, onUnknown, frequency, sealed, onError } = options
   const { now, random, timers, monotonic } = host
   const checkpoints = new CheckpointManager({
-    store: client.checkpointStore(),
+    store: sealed
+      ? sealedCheckpointStore({ store: client.checkpointStore(), keyring: simKeyring })
+      : client.checkpointStore(),
     nodeId,
     leaseMs,
     now,
@@ -131,6 +136,7 @@ function lifeOf(host: Host, nodeId: string, client: StoreClient, options: NodeOp
       checkpoints,
       operation: 'job',
       principal,
+      ...(sealed ? { subject: principal } : {}),
       frequency,
       around: dedup({ deduplicator: idempotency, principal, join: true, runs }),
     }),

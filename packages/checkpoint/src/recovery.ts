@@ -160,7 +160,14 @@ export class Recovery {
       this.#done(run)
       return
     }
-    if (input === undefined) throw new CheckpointError('corrupt_record', `Run ${run.id} has no input`)
+    if (input === undefined) {
+      // While this process was paused another may have taken the run and ended it, and a third collected it.
+      if ((await core.store.get(run.id))?.fence !== run.fence) {
+        this.#done(run)
+        return
+      }
+      throw new CheckpointError('corrupt_record', `Run ${run.id} has no input`)
+    }
     if (run.cancelRequested && steps.length === 0) {
       await this.#cancelled(run)
       return

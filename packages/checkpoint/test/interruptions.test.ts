@@ -231,3 +231,36 @@ test('checkpoint R1, R4: a run that comes back to its process while its life bef
   go[1]!.open()
   expect(await outcome(id)).toBe('201 {"result":3}')
 })
+
+test('checkpoint R1, G1: a run that is ended elsewhere and collected while its taker reads it is let go of without an error', async () => {
+  const memory = memoryCheckpointStore()
+  const errors: unknown[] = []
+  const left = processOn(memory, () => new Promise(() => {}))
+  const id = await left.send()
+  await expect.poll(() => left.checkpoints.live).toBe(1)
+  let collected = false
+  const store: CheckpointStore = {
+    ...memory,
+    async input(run) {
+      const { fence } = (await memory.get(run))!
+      const unit = memory.unit()
+      const outcome = { status: 200, headers: [], body: new Uint8Array(), retained: true }
+      const ending = {
+        status: 'completed',
+        reason: undefined,
+        outcome,
+        settled: true,
+        expiresAt: 0,
+        updatedAt: 0,
+      } as const
+      unit.add(memory.finish({ id: run, fence }, ending))
+      unit.add(memory.collect(1, 9))
+      await unit.commit()
+      collected = true
+      return memory.input(run)
+    },
+  }
+  const taker = processOn(store, () => 'never', { onError: (error) => errors.push(error) })
+  await taker.checkpoints.start()
+  expect([collected, errors, await taker.checkpoints.get(id), taker.checkpoints.live]).toEqual([true, [], undefined, 0])
+})
