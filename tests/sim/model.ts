@@ -114,7 +114,9 @@ export class Model {
       else if (step.state === 'kept') undone.delete(nameOf(step))
     }
     const wrong = steps.find((step) => step.state === 'kept' && undone.has(nameOf(step)))
-    if (wrong !== undefined) this.#broken('C2 fork', `${id} believes in ${nameOf(wrong)}, which was taken back`)
+    // One that was tried again since may have taken more back.
+    if (wrong !== undefined && source.reopened === 0)
+      this.#broken('C2 fork', `${id} believes in ${nameOf(wrong)}, which was taken back`)
   }
 
   #changed(

@@ -259,8 +259,8 @@ export const mutants: readonly Mutant[] = [
     patches: [
       {
         file: `${runs}interventions.js`,
-        from: '...before.filter((step) => !again.has(nameOf(step)))',
-        to: '...before',
+        from: '...kept.slice(0, at).filter((step) => !undone.has(nameOf(step)))',
+        to: '...kept.slice(0, at)',
       },
     ],
   },

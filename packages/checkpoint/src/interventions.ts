@@ -4,7 +4,7 @@ import { CheckpointError } from './errors.ts'
 import { problemOutcome } from './outcome.ts'
 import type { Recovery } from './recovery.ts'
 import { newRunId } from './run-id.ts'
-import type { RunInput, RunRecord, StepRecord } from './run-record.ts'
+import { finished, type RunInput, type RunRecord, type StepRecord } from './run-record.ts'
 import type { Requeue } from './store.ts'
 import { refusalOf, type Write } from './unit.ts'
 import type { UnwindPlan } from './unwinding.ts'
@@ -92,6 +92,9 @@ export class Interventions {
   async fork(id: string, { fromStep, body, version, actor }: ForkOptions): Promise<string> {
     const core = this.#core
     const run = await this.#found(id)
+    // Effects of a run that is under way may be taken back any moment, from under the fork.
+    if (run.status !== 'parked' && !finished.has(run.status))
+      throw new CheckpointError('not_resumable', `Run ${id} is ${run.status}; it can be forked once it has ended`)
     const [input, steps] = await Promise.all([core.store.input(id), core.store.steps(id)])
     if (input === undefined) {
       await this.#found(id)
@@ -100,12 +103,13 @@ export class Interventions {
     const kept = steps.filter(({ state }) => state === 'kept')
     const at = fromStep === undefined ? 0 : kept.findIndex((step) => isNamed(step, fromStep))
     if (at < 0) throw new CheckpointError('not_found', `Run ${id} kept no step ${fromStep}`)
+    if ((await core.store.get(id))?.revision !== run.revision)
+      throw new CheckpointError('stale', `Run ${id} went on while it was read`)
     const undone = undoneOf(steps)
-    const before = kept.slice(0, at)
-    const again = new Set(before.map(nameOf).filter((name) => undone.has(name)))
+    // What was taken back is known as such, so that the handler may make it again whatever was kept after it.
     const past = [
-      ...before.filter((step) => !again.has(nameOf(step))),
-      ...steps.filter((step) => step.state === 'undone' && again.has(nameOf(step))),
+      ...kept.slice(0, at).filter((step) => !undone.has(nameOf(step))),
+      ...steps.filter((step) => step.state === 'undone' && undone.has(nameOf(step))),
     ]
     const now = core.now()
     const forked: RunRecord = {

@@ -348,7 +348,10 @@ export class CheckpointManager {
     return this.#interventions.resolve(id, decision, by)
   }
 
-  /** Runs a request again as a run of its own, from a step on, with its input edited if wanted. Resolves to the new id. */
+  /**
+   * Runs a request that has ended, or is parked, again as a run of its own, from a step on, with its input edited if wanted.
+   * Resolves to the new id. Throws `not_resumable`, `not_found`, and `stale` when it changed meanwhile.
+   */
   async fork(id: string, options: ForkOptions): Promise<string> {
     await this.start()
     return this.#interventions.fork(id, options)

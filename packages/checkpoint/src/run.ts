@@ -1,50 +1,19 @@
 import { decode, encode } from './codec.ts'
 import { CheckpointError } from './errors.ts'
+import { type Found, fresh, recordOf } from './found-step.ts'
 import { DivergenceError, keyOf, Replay } from './replay.ts'
 import { type Frequency, pendingStepsOf } from './retention.ts'
-import { type RunRecord, type StepRecord, type StepState, textOf } from './run-record.ts'
+import { isFinal, lossOf } from './run-loss.ts'
+import { attemptPortsOf, type RunListener, type RunPorts, type Statements } from './run-ports.ts'
+import { type RunRecord, type StepRecord, textOf } from './run-record.ts'
 import { patchOf, type RunUpdate } from './run-update.ts'
 import { sha256Hex } from './sha256.ts'
 import { type AttemptPorts, attempt, type StepContext, type StepOptions, type Verification } from './step.ts'
-import type { CheckpointStore, Held, Kept, Statement } from './store.ts'
-import type { Timers } from './timers.ts'
-import { refusalOf, type Unit } from './unit.ts'
-import type { Compensation, UnwindPlan } from './unwinding.ts'
+import type { Held, Kept, Statement } from './store.ts'
+import type { Unit } from './unit.ts'
+import { Effects, type UnwindPlan } from './unwinding.ts'
 import { fetchOnce, type KeptResponse } from './upstream.ts'
-import { type Wait, Waits } from './waits.ts'
-
-/** What a run needs of its manager. */
-export interface RunPorts {
-  readonly store: CheckpointStore
-  readonly settleMs: number
-  readonly now: () => number
-  readonly random: () => number
-  readonly timers: Timers
-  readonly translateError: (error: unknown) => unknown
-  readonly failpoint: ((name: 'step.before' | 'step.after', run: Run) => void) | undefined
-  /** Something that people watch has changed. */
-  readonly changed: (id: string) => void
-}
-
-/** How the driver of a run hears of it. */
-export interface RunListener {
-  stopped(reason: Error): void
-  idle(wait: Wait): void
-}
-
-/** Statements, or a function that is called only when the step is not kept yet. */
-export type Statements =
-  | readonly Statement[]
-  | ((context: StepContext) => readonly Statement[] | Promise<readonly Statement[]>)
-
-/** Failures of the user's own statements; the run goes on. */
-const ordinary: ReadonlySet<unknown> = new Set(['constraint', 'procedure_failed'])
-/** Why nothing more may be kept. Any other stop still lets a step that has happened be remembered. */
-const final: ReadonlySet<unknown> = new Set(['lease_lost', 'storage_unknown', 'stopping'])
-
-function isFinal(reason: Error): boolean {
-  return reason instanceof CheckpointError && final.has(reason.code)
-}
+import { Waits } from './waits.ts'
 
 /** One durable request, as its handler sees it in `c.var.run`. */
 export class Run {
@@ -62,15 +31,11 @@ export class Run {
   readonly #replay: Replay
   readonly #waits: Waits
   readonly #maxPending: number
-  readonly #undone = new Set<string>()
-  #compensations: Compensation[] = []
+  readonly #effects = new Effects()
   #pending: StepRecord[] = []
-  readonly #keptOrder = new Map<string, number>()
-  #order = 0
   #controller: AbortController | undefined
   #stop: Error | undefined
   #plan: UnwindPlan | undefined
-  #planKept = false
   #attemptPorts: AttemptPorts | undefined
   #listener: RunListener | undefined
 
@@ -137,7 +102,7 @@ export class Run {
       const { kept, marker } = found === undefined ? fresh : await found
       if (kept !== undefined) {
         const value = decode(textOf(kept)) as Value
-        this.#compensable(name, occurrence, value, options)
+        this.#effects.add(name, occurrence, value, options.compensate)
         return value
       }
       const key = keyOf(name, occurrence)
@@ -155,8 +120,8 @@ export class Run {
         recordOf(name, occurrence, 'kept', encode(value), startedAt, this.#ports.now()),
         onCrash !== 'rerun' || compensate !== undefined,
       )
-      this.#undone.delete(key)
-      this.#compensable(name, occurrence, value, options)
+      this.#effects.made(name, occurrence)
+      this.#effects.add(name, occurrence, value, compensate)
       return value
     } finally {
       this.#waits.end()
@@ -334,31 +299,16 @@ export class Run {
   /** Takes the kept effects back, last kept first, each once, after the plan is durable. Resolves to the plan that holds. */
   async unwind(plan: UnwindPlan): Promise<UnwindPlan> {
     this.#plan ??= plan
-    const decided = this.#plan
-    if (this.#compensations.length === 0) return decided
+    if (this.#effects.none) return this.#plan
     this.#stop = undefined
     this.#controller = undefined
-    const { now } = this.#ports
-    if (!this.#planKept) {
-      await this.#commitSteps([recordOf('$unwind', 1, 'unwinding', encode(decided), now(), now())])
-      this.#planKept = true
-    }
-    for (const { name, occurrence, undo } of this.#compensations.sort((a, b) => b.order - a.order)) {
-      const key = keyOf(name, occurrence)
-      if (this.#undone.has(key)) continue
-      const startedAt = now()
-      try {
-        await attempt(this.#attempts, key, undo, {}, undefined)
-      } catch (error) {
-        if (this.#stop !== undefined || (error instanceof Error && 'code' in error && error.code === 'parked'))
-          throw error
-        const message = `${key} could not be compensated: ${error instanceof Error ? error.message : String(error)}`
-        throw new CheckpointError('run_parked', message, { cause: error })
-      }
-      await this.#commitSteps([recordOf(name, occurrence, 'undone', encode(null), startedAt, now())])
-      this.#undone.add(key)
-    }
-    return decided
+    await this.#effects.takeBack(this.#plan, {
+      now: this.#ports.now,
+      attempts: this.#attempts,
+      keep: (step) => this.#commitSteps([step]),
+      stopped: () => this.#stop !== undefined,
+    })
+    return this.#plan
   }
 
   /** Adds what is finished and not durable yet to a unit of the run's own. */
@@ -371,16 +321,9 @@ export class Run {
 
   #recall(steps: readonly StepRecord[]): void {
     for (const step of steps) {
-      this.#order++
-      if (step.state === 'kept') {
-        this.#keptOrder.set(keyOf(step.name, step.occurrence), this.#order)
-        this.#undone.delete(keyOf(step.name, step.occurrence))
-      } else if (step.state === 'signal') this.#waits.deliver(step.name, step.occurrence, textOf(step))
-      else if (step.state === 'undone') this.#undone.add(keyOf(step.name, step.occurrence))
-      else if (step.state === 'unwinding') {
-        this.#plan = decode(textOf(step)) as UnwindPlan
-        this.#planKept = true
-      }
+      this.#effects.recall(step)
+      if (step.state === 'signal') this.#waits.deliver(step.name, step.occurrence, textOf(step))
+      else if (step.state === 'unwinding') this.#plan = decode(textOf(step)) as UnwindPlan
     }
   }
 
@@ -405,12 +348,6 @@ export class Run {
 
   #check(): void {
     if (this.#stop !== undefined) throw this.#stop
-  }
-
-  #compensable<Value>(name: string, occurrence: number, value: Value, { compensate }: StepOptions<Value>): void {
-    if (compensate === undefined) return
-    const order = this.#keptOrder.get(keyOf(name, occurrence)) ?? this.#order++
-    this.#compensations.push({ name, occurrence, order, undo: () => compensate(value) })
   }
 
   async #afterCrash<Value>(
@@ -512,56 +449,11 @@ export class Run {
     }
   }
 
-  /** What a failed write means for the run: it is another's, its fate is not known, or only this statement was wrong. */
+  /** Stops the run where a failed write has lost it; gives back what to throw. */
   #lost(error: unknown): unknown {
-    const refusal = refusalOf(error)
-    if (refusal === undefined && error instanceof Error && 'code' in error && ordinary.has(error.code)) return error
-    const lost =
-      refusal === undefined
-        ? new CheckpointError('storage_unknown', `It is not known whether a write of run ${this.id} was kept`, {
-            cause: error,
-          })
-        : new CheckpointError('lease_lost', `Run ${this.id} goes on elsewhere; this process may not write to it`, {
-            cause: error,
-          })
-    this.stop(lost)
-    return lost
+    const loss = lossOf(this.id, error)
+    if (loss === undefined) return error
+    this.stop(loss)
+    return loss
   }
-}
-
-function attemptPortsOf(
-  run: Run,
-  { random, timers, translateError }: RunPorts,
-  check: () => void,
-  idempotencyKeyOf: (key: string) => string,
-): AttemptPorts {
-  return {
-    random,
-    timers,
-    translateError,
-    fence: run.fence,
-    check,
-    idempotencyKeyOf,
-    get signal() {
-      return run.signal
-    },
-  }
-}
-
-interface Found {
-  readonly kept?: StepRecord
-  readonly marker?: StepRecord | undefined
-}
-
-const fresh: Found = {}
-
-function recordOf(
-  name: string,
-  occurrence: number,
-  state: StepState,
-  value: string | undefined,
-  startedAt: number,
-  keptAt: number,
-): StepRecord {
-  return { name, occurrence, state, value, attempt: 1, startedAt, keptAt }
 }

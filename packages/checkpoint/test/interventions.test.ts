@@ -102,6 +102,42 @@ test('checkpoint C2: a step that has its value cannot be given another', async (
   expect(await outcome(id)).toBe('201 {"result":["own","told"]}')
 })
 
+test('checkpoint C2: a run that is under way is not forked: its effects may be taken back at any moment', async () => {
+  const go = gate()
+  const { checkpoints, send, outcome } = processOn(undefined, () => go.passed)
+  const id = await send()
+  await expect.poll(() => checkpoints.live).toBe(1)
+  await expect(checkpoints.fork(id, by)).rejects.toMatchObject({ code: 'not_resumable' })
+  go.open()
+  await outcome(id)
+  expect(await checkpoints.fork(id, by)).not.toBe(id)
+})
+
+test('checkpoint C2, D1: a fork of a fork still knows what is to be made again, though the first never came to it', async () => {
+  const effects: string[] = []
+  const state = { fails: true, hangs: false }
+  const { checkpoints, send, outcome } = processOn(undefined, async (run) => {
+    if (state.hangs) {
+      state.hangs = false
+      await new Promise((_, reject) => run.signal.addEventListener('abort', () => reject(run.signal.reason)))
+    }
+    await run.step('charge', () => effects.push('charge'), { compensate: () => effects.push('refund') })
+    for (const name of ['send', 'third', 'fourth']) await run.step(name, () => effects.push(name))
+    if (state.fails) throw new Error('no')
+  })
+  const failed = await send()
+  await outcome(failed)
+  state.fails = false
+  state.hangs = true
+  const first = await checkpoints.fork(failed, { ...by, fromStep: 'fourth' })
+  await expect.poll(() => checkpoints.live).toBe(1)
+  await checkpoints.cancel(first, by)
+  expect(await outcome(first)).toContain('409')
+  const second = await checkpoints.fork(first, { ...by, fromStep: 'third' })
+  expect(await outcome(second)).toContain('201')
+  expect(effects).toEqual(['charge', 'send', 'third', 'fourth', 'refund', 'charge', 'third', 'fourth'])
+})
+
 test('checkpoint C2: forking a run that is collected meanwhile says that it is not there', async () => {
   const store = memoryCheckpointStore()
   const { checkpoints, post } = processOn({ ...store, input: async () => undefined, get })
