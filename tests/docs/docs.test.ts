@@ -119,9 +119,9 @@ test('every link inside the repository leads to a file, and every heading that a
   expect(broken).toEqual([])
 })
 
-test('every file of the source that docs/architecture.md and the ADRs name is there', () => {
+test('every file of the source that the architecture, the guarantees and the ADRs name is there', () => {
   const missing: string[] = []
-  for (const document of documents().filter((path) => /^docs\/(architecture\.md|adr\/)/.test(path))) {
+  for (const document of documents().filter((path) => /^docs\/((architecture|guarantees)\.md|adr\/)/.test(path))) {
     for (const [, path = ''] of documentText(document).matchAll(/`([\w/.-]+\.tsx?|tests\/[\w-]+|docs\/[\w/-]+)`/g)) {
       const [folder = '', ...rest] = path.split('/')
       const places = [path, `packages/${folder}/src/${rest.join('/')}`, `apps/${folder}/src/${rest.join('/')}`]
