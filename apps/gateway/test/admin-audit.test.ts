@@ -58,7 +58,7 @@ async function world(): Promise<World> {
       events: new EventStore({ store: failing(sqliteEventStore({ db: database }), trail) }),
       breakers: { ledger: new CircuitBreaker({ name: 'ledger' }) },
       pools: [pool],
-      audit: { archive: join(database.directory, 'archive'), maxEvents: 0, maxSegmentBytes: 200, projections: true },
+      audit: { archive: join(database.directory, 'archive'), maxEvents: 3, maxSegmentBytes: 200, projections: true },
       idempotencyWindowMs: 60_000,
     },
     (gateway) => {
