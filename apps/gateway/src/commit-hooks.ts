@@ -1,5 +1,5 @@
 import type { CheckpointHooks, Outcome, RunRecord } from '@gw/checkpoint'
-import type { KeyLink, RequestDeduplicator } from '@gw/dedup'
+import { answerInRun, type KeyLink, type RequestDeduplicator, type StoredResponse } from '@gw/dedup'
 import type { EventStore } from '@gw/events'
 
 /** The stores that meet in a durable request's two commits. */
@@ -10,13 +10,23 @@ export interface CommitParts {
   /** Whether the key's record lies in the database of the runs, so that one unit can carry both. */
   readonly keysShareRuns: boolean
   readonly eventsShareRuns: boolean
+  /** Whether the payloads of a subject's runs are encrypted with the subject's key: then no key keeps a copy of them. */
+  readonly subjectsSealed: boolean
 }
 
 /**
  * What is added to a run's acceptance and outcome: the claim and the answer of its idempotency key, and its audit events.
  * Where a store is apart, the outcome commits first and `settle` drives the rest from it until it is there.
  */
-export function commitHooks({ idempotency, events, keysShareRuns, eventsShareRuns }: CommitParts): CheckpointHooks {
+export function commitHooks({
+  idempotency,
+  events,
+  keysShareRuns,
+  eventsShareRuns,
+  subjectsSealed,
+}: CommitParts): CheckpointHooks {
+  const kept = (run: RunRecord, outcome: Outcome) =>
+    subjectsSealed && run.subject !== undefined ? answerInRun(outcome.status) : answerOf(run, outcome)
   return {
     onAccept(run, unit, c) {
       const claim = c.get('idempotency')?.claim
@@ -30,14 +40,14 @@ export function commitHooks({ idempotency, events, keysShareRuns, eventsShareRun
     onOutcome(run, outcome, unit) {
       if (eventsShareRuns) events?.appendIn(unit, outcomeType(run), outcomeData(run, outcome), about(run))
       const key = keyOf(run)
-      if (key !== undefined && keysShareRuns) idempotency.completeIn(unit, key, answerOf(run, outcome))
+      if (key !== undefined && keysShareRuns) idempotency.completeIn(unit, key, kept(run, outcome))
     },
     ...(keysShareRuns && (eventsShareRuns || events === undefined) ? {} : { settle }),
   }
 
   async function settle(run: RunRecord, outcome: Outcome): Promise<void> {
     const key = keyOf(run)
-    if (key !== undefined && !keysShareRuns) await idempotency.complete(key, answerOf(run, outcome))
+    if (key !== undefined && !keysShareRuns) await idempotency.complete(key, kept(run, outcome))
     if (eventsShareRuns || events === undefined) return
     await events.append('request_received', requestData(run), { ...about(run), id: `${run.id}:accepted` })
     await events.append(outcomeType(run), outcomeData(run, outcome), { ...about(run), id: `${run.id}:outcome` })
@@ -48,7 +58,8 @@ function keyOf(run: RunRecord): KeyLink | undefined {
   return run.links['key'] as KeyLink | undefined
 }
 
-function answerOf(run: RunRecord, { status, headers, body, retained }: Outcome) {
+/** The answer of a run, as its key gives it again. */
+export function answerOf(run: RunRecord, { status, headers, body, retained }: Outcome): StoredResponse {
   return { status, headers: [...headers, ['gw-run', run.id] as const], body: retained ? body : undefined }
 }
 

@@ -16,7 +16,7 @@ import { Admission } from './admission.ts'
 import { AuditQueue } from './audit-queue.ts'
 import { type BreakerSnapshots, breakerSnapshots } from './breaker-snapshots.ts'
 import { GatewayBreakers } from './breakers.ts'
-import { commitHooks } from './commit-hooks.ts'
+import { answerOf, commitHooks } from './commit-hooks.ts'
 import { RecentFigures } from './dashboard/recent-figures.ts'
 import { type EmbeddedEngine, type Engine, openEngine } from './engine.ts'
 import { errorResponse } from './error-response.ts'
@@ -241,6 +241,7 @@ export class Gateway extends Hono<GatewayEnv> {
         events: serverType === 'durable' ? this.events : undefined,
         keysShareRuns,
         eventsShareRuns,
+        subjectsSealed: this.keyring !== undefined && options.checkpoints === undefined,
       }),
       translateError: parkWhenAway,
       onTransition: (transition) => {
@@ -263,7 +264,7 @@ export class Gateway extends Hono<GatewayEnv> {
         const run = await this.checkpoints.get(runId)
         if (run === undefined) return undefined
         const outcome = await this.checkpoints.outcome(runId)
-        return { runId, status: run.status, ...(outcome === undefined ? {} : { outcome }) }
+        return { runId, status: run.status, ...(outcome === undefined ? {} : { outcome: answerOf(run, outcome) }) }
       },
       attach: (c, runId) => this.checkpoints.attach(c, runId),
     }

@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { promisify } from 'node:util'
 import { gunzipSync } from 'node:zlib'
 import { findProgram, freshDatabase } from '@gw/services'
@@ -119,6 +120,56 @@ test('gateway G10: what a subject gave is in no file and no backup while its key
   expect((await parseResponse(client.admin.erase.$post({ json: { subject: 'jane' } }))).receipt).toBe(erased.receipt)
   expect((await send(gateway, '/profile', 'jane', 'k-2')).response.status).toBeGreaterThanOrEqual(400)
   expect(filesWith(dataDir)).toEqual([])
+})
+
+test('gateway G10: a subject’s answer is kept once, under its key: replays are the same to the byte, also of another principal’s request, and end with the erasure', async () => {
+  const directory = join(mkdtempSync(join(tmpdir(), 'gw-admin-')), 'data')
+  const keysFile = join(mkdtempSync(join(tmpdir(), 'gw-keys-')), 'keys.db')
+  const open = () =>
+    adminOf({ ...options, dataDir: directory, privacy: { keysFile } }, (app) => {
+      const subject = () => 'patient-7'
+      app.post('/record', app.durable({ operation: 'record', subject }), (c) => {
+        c.header('x-note', marker)
+        return c.json({ note: marker }, 201)
+      })
+      app.post('/touch', app.durable({ operation: 'touch', subject }), (c) => {
+        c.header('x-note', marker)
+        return c.body(null, 204)
+      })
+    })
+  const first = await open()
+  const seen = async ({ response }: { response: Response }) => ({
+    status: response.status,
+    note: response.headers.get('x-note'),
+    type: response.headers.get('content-type'),
+    run: response.headers.get('gw-run'),
+    body: await response.text(),
+  })
+  for (const path of ['/record', '/touch']) {
+    const original = await seen(await send(first.gateway, path, 'doctor', `k${path}`))
+    expect(original.note).toBe(marker)
+    const again = await send(first.gateway, path, 'doctor', `k${path}`)
+    expect(again.response.headers.get('idempotent-replayed')).toBe('true')
+    expect(await seen(again)).toEqual(original)
+  }
+  expect(filesWith(directory)).toEqual([])
+  const { file } = await parseResponse(first.client.admin.storage.backup.$post())
+  const kept = new DatabaseSync(file!, { readOnly: true })
+  // Its secret lies in the backup too: what it seals there is no more than a mark.
+  const sizes = kept.prepare('SELECT length(body) AS bytes FROM gw_key').all()
+  kept.close()
+  expect(sizes).toHaveLength(2)
+  for (const { bytes } of sizes) expect(Number(bytes ?? 0)).toBeLessThan(100)
+  await parseResponse(first.client.admin.erase.$post({ json: { subject: 'patient-7' } }))
+  const replayed = await send(first.gateway, '/record', 'doctor', 'k/record')
+  expect(replayed.response.status).toBe(410)
+  expect(await replayed.response.text()).not.toContain(marker)
+  // Nor does the backup bring it back, once the key is gone.
+  await first.running.stop({ drainDelayMs: 0 })
+  for (const name of ['gateway.db', 'gateway.db-wal', 'gateway.db-shm']) rmSync(join(directory, name), { force: true })
+  copyFileSync(file!, join(directory, 'gateway.db'))
+  const second = await open()
+  expect((await send(second.gateway, '/record', 'doctor', 'k/record')).response.status).toBe(410)
 })
 
 test('gateway G10: the check finds what is not encrypted, so that its silence means something', async () => {

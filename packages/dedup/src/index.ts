@@ -22,6 +22,7 @@ export { dedup } from './middleware.ts'
 export type { DedupOptions, LinkedRun, LinkedRuns, UnknownPolicy } from './options.ts'
 export type { RecordPolicy, ServerErrorPolicy } from './policy.ts'
 export type { DedupProblem, DedupProblemCode, DedupProblemResponse, DedupProblemStatus } from './problem.ts'
+export { answerInRun } from './replay.ts'
 export type { EncryptionKeys } from './seal.ts'
 export type { SpillStore, SpillWriter } from './spill.ts'
 export type {

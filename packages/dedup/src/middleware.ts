@@ -12,7 +12,7 @@ import { type DedupOptions, type Route, routeOf, type UnknownPolicy } from './op
 import { isUnaccepted } from './policy.ts'
 import { preferredWaitMs } from './prefer.ts'
 import { type DedupProblemCode, type DedupProblemResponse, type ProblemOptions, problem } from './problem.ts'
-import { type ReplayRequest, replayResponse } from './replay.ts'
+import { isInRun, type ReplayRequest, replayResponse } from './replay.ts'
 import { replaySpilled } from './spilled-replay.ts'
 import type { KeyRecord } from './store.ts'
 import type { Timers } from './timers.ts'
@@ -234,7 +234,8 @@ function replayRequestOf(c: Context): ReplayRequest {
 
 async function replayed(c: Context, route: Route, record: CompletedRecord): Promise<Response> {
   const request = replayRequestOf(c)
-  const answer = replayResponse(record, request) ?? (await replaySpilled(record, request, route.spill))
+  const whole = isInRun(record.response) ? await fromRun(route, record) : record
+  const answer = whole && (replayResponse(whole, request) ?? (await replaySpilled(whole, request, route.spill)))
   if (answer === undefined) {
     const location = record.response.headers.find(([name]) => name.toLowerCase() === 'location')?.[1]
     return refuse(c, 'idempotency_response_unavailable', 'The request was answered, and its answer was not kept', {
@@ -246,6 +247,11 @@ async function replayed(c: Context, route: Route, record: CompletedRecord): Prom
   }
   route.deduplicator.tell('replayed', record.key)
   return answer
+}
+
+async function fromRun(route: Route, record: CompletedRecord): Promise<CompletedRecord | undefined> {
+  const run = record.link === undefined ? undefined : await route.runs?.lookup(record.link)
+  return run?.outcome === undefined ? undefined : { ...record, response: run.outcome }
 }
 
 function inFlight(c: Context, route: Route, record: KeyRecord | undefined): Response {

@@ -131,6 +131,18 @@ function bodyOf(bytes: Uint8Array, typed: boolean): Prepared['body'] {
   return bytes as Uint8Array<ArrayBuffer>
 }
 
+const inRunField = 'gw-answer-in-run'
+
+/** An answer that is kept by the run behind its key and nowhere else: a replay reads it there, as long as the run is kept. */
+export function answerInRun(status: number): StoredResponse {
+  return { status, headers: [[inRunField, '1']], body: undefined }
+}
+
+/** Whether the answer is with the run behind its key. */
+export function isInRun({ headers }: StoredResponse): boolean {
+  return headers[0]?.[0] === inRunField
+}
+
 /** What of a request decides on the form of its replay. */
 export interface ReplayRequest {
   readonly acceptEncoding: string | undefined

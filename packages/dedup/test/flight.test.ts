@@ -1,6 +1,12 @@
 import type { Context } from 'hono'
 import { describe, expect, test } from 'vitest'
-import type { DedupStore, RequestDeduplicator, RequestIdentity } from '../src/index.ts'
+import {
+  answerInRun,
+  type DedupStore,
+  type RequestDeduplicator,
+  type RequestIdentity,
+  type StoredResponse,
+} from '../src/index.ts'
 import { sqliteDedupStore } from '../src/stores/sqlite.ts'
 import { appOf, codeOfAnswer, counting, database, deduplicatorOf, gate, memoryOf, send, sqliteOf } from './fixture.ts'
 
@@ -410,6 +416,45 @@ describe('runs', () => {
     await deduplicator.complete(link!, { status: 200, headers: [], body: new TextEncoder().encode('done') })
     const replay = await send(app, 'k')
     expect([await replay.text(), replay.headers.get('idempotent-replayed')]).toEqual(['done', 'true'])
+  })
+
+  test('P1: an answer that is kept with its run is replayed from there, and is 409 where the run has it no longer', async () => {
+    for (const store of [memoryOf(), sqliteOf(await database())]) {
+      const deduplicator = deduplicatorOf(store)
+      let outcome: StoredResponse | undefined = {
+        status: 201,
+        headers: [['x-kind', 'of the run']],
+        body: new TextEncoder().encode('kept once'),
+      }
+      const app = appOf(
+        deduplicator,
+        async (c) => {
+          const claim = c.get('idempotency')!.claim!
+          await deduplicator.handOver(claim, { link: 'run-1' })
+          await deduplicator.complete({ key: claim.key, token: claim.token }, answerInRun(201))
+          return c.text('kept once', 201)
+        },
+        {
+          runs: {
+            lookup: async (runId) => ({ runId, status: 'completed', ...(outcome === undefined ? {} : { outcome }) }),
+            attach: async () => undefined,
+          },
+        },
+      )
+      await send(app, 'k')
+      const replay = await send(app, 'k')
+      expect([replay.status, await replay.text(), replay.headers.get('x-kind')]).toEqual([
+        201,
+        'kept once',
+        'of the run',
+      ])
+      expect([replay.headers.get('idempotent-replayed'), replay.headers.get('gw-answer-in-run')]).toEqual([
+        'true',
+        null,
+      ])
+      outcome = undefined
+      expect(await codeOfAnswer(await send(app, 'k'))).toEqual([409, 'idempotency_response_unavailable'])
+    }
   })
 
   test('C5, L3: a claim whose run was never accepted ran nothing: once its lease is over it executes', async () => {
