@@ -10,8 +10,8 @@ export interface CommitParts {
   /** Whether the key's record lies in the database of the runs, so that one unit can carry both. */
   readonly keysShareRuns: boolean
   readonly eventsShareRuns: boolean
-  /** Whether the payloads of a subject's runs are encrypted with the subject's key: then no key keeps a copy of them. */
-  readonly subjectsSealed: boolean
+  /** Whether the payloads of a subject's runs are encrypted with the subject's key: then no key keeps a copy of them. false */
+  readonly subjectsSealed?: boolean
 }
 
 /**
@@ -23,7 +23,7 @@ export function commitHooks({
   events,
   keysShareRuns,
   eventsShareRuns,
-  subjectsSealed,
+  subjectsSealed = false,
 }: CommitParts): CheckpointHooks {
   const kept = (run: RunRecord, outcome: Outcome) =>
     subjectsSealed && run.subject !== undefined ? answerInRun(outcome.status) : answerOf(run, outcome)
