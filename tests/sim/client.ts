@@ -27,6 +27,8 @@ interface Keyed {
   run: string | undefined
   final: Reply | undefined
   cancelled: boolean
+  /** How often it heard that the outcome is not known. */
+  unknown: number
 }
 
 const usual = { submit: 40, repeat: 22, mismatch: 8, cancel: 8, signal: 10, look: 12 } as const
@@ -125,6 +127,7 @@ export class Client {
       run: undefined,
       final: undefined,
       cancelled: false,
+      unknown: 0,
     }
     this.#keyed.push(keyed)
     this.#options.count('new_key')
@@ -152,7 +155,9 @@ export class Client {
       keyed.run = run
     }
     if (run !== null && status === 202 && this.#chance.odds(0.12)) await this.#cancel(keyed, run)
-    const final = sent.path.startsWith('/jobs') ? finalRunOf(heard) !== undefined : plainFinal(heard)
+    // Where the key lies apart, nobody may ever know whether the run was accepted: a person has to look.
+    const lost = isUnknown(heard) && ++keyed.unknown > 40
+    const final = sent.path.startsWith('/jobs') ? lost || finalRunOf(heard) !== undefined : plainFinal(heard)
     if (!final) return
     if (keyed.cancelled && status === 201)
       broken('C1 cancelled is never 201', `${sent.key} was cancelled: ${heard.body}`)

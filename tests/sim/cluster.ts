@@ -29,6 +29,8 @@ export interface ClusterOptions {
   readonly retentionMs: number
   readonly onUnknown: NodeOptions['onUnknown']
   readonly frequency: NodeOptions['frequency']
+  /** Whether keys lie in a store of their own, which no unit can share with the runs. */
+  readonly apart: boolean
   /** Whether payloads are sealed with their subjects' keys. */
   readonly sealed: boolean
   readonly pace: Omit<Pace, 'leaseMs'>
@@ -105,7 +107,7 @@ export class Cluster {
       acksEarly: bug === 'acks-early',
       script,
     }
-    const { retentionMs, onUnknown, frequency, sealed } = options
+    const { retentionMs, onUnknown, frequency, sealed, apart } = options
     for (let i = 0; i < options.nodes; i++)
       nodes.push(
         new SimNode(`n${i + 1}`, chance.part(), {
@@ -119,6 +121,7 @@ export class Cluster {
           onUnknown,
           frequency,
           sealed,
+          apart,
           onError: (error) => journal.reported(error),
         }),
       )

@@ -59,6 +59,7 @@ export async function runCase(
     onUnknown: 'execute',
     frequency: 'every-step',
     sealed: false,
+    apart: false,
     pace: { longRatio: 0, longestLeases: 1 },
     script: (label) => (label === 'beat' || ++writes !== at ? undefined : fate),
   })

@@ -66,7 +66,7 @@ export class Model {
       const known = this.runs.get(id)
       const { steps, outcome, input } = tables.payloads.get(id)!
       if (known === undefined) {
-        this.#hidden(id, 'the request', input.body)
+        if (record.subject !== undefined) this.#hidden(id, 'the request', input.body)
         this.#accepted(record, steps)
         continue
       }
@@ -218,8 +218,8 @@ export class Model {
       return
     }
     if (known.outcome !== undefined && known.outcome.status === outcome.status) return
-    this.#hidden(id, 'the answer', outcome.body)
-    const body = this.#sealed ? openBody(outcome.body) : outcome.body
+    if (known.record.subject !== undefined) this.#hidden(id, 'the answer', outcome.body)
+    const body = this.#sealed && known.record.subject !== undefined ? openBody(outcome.body) : outcome.body
     const answer = { status: outcome.status, body: text.decode(body) }
     if (known.outcome !== undefined) this.#broken('O2 outcome once', `${id} has another outcome`)
     if (!ended.has(status)) this.#broken('O1 outcome', `${id} has an outcome and is ${status}`)

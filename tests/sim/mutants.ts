@@ -303,6 +303,22 @@ export const mutants: readonly Mutant[] = [
     patches: [{ file: `${runs}run.js`, from: "if (onCrash !== 'rerun' && marker === undefined)", to: 'if (false)' }],
   },
   {
+    name: 'P2 late',
+    bug: 'a key in a store of its own is given to another run while the first may still be accepted',
+    patches: [{ file: `${keys}middleware.js`, from: 'await route.runs.preclude?.(record.link)', to: 'true' }],
+  },
+  {
+    name: 'O4',
+    bug: 'an outcome that its key did not hear of counts as settled',
+    patches: [
+      {
+        file: `${runs}driver.js`,
+        from: 'await settle?.(run, outcome);',
+        to: 'await settle?.(run, outcome).catch(() => { });',
+      },
+    ],
+  },
+  {
     name: 'T5 decision',
     bug: 'the value that a person gives to a step lies there unsealed',
     patches: [

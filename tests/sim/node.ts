@@ -24,6 +24,7 @@ export interface NodeOptions {
   readonly onUnknown: 'execute' | 'reject'
   readonly frequency: 'every-step' | { readonly everySteps: number }
   readonly sealed: boolean
+  readonly apart: boolean
   readonly onError: (error: unknown) => void
 }
 
@@ -90,7 +91,7 @@ export class SimNode {
 }
 
 function lifeOf(host: Host, nodeId: string, client: StoreClient, options: NodeOptions): Life {
-  const { journal, lives, dependency, leaseMs, retentionMs, onUnknown, frequency, sealed, onError } = options
+  const { journal, lives, dependency, leaseMs, retentionMs, onUnknown, frequency, sealed, apart, onError } = options
   const { now, random, timers, monotonic } = host
   const checkpoints = new CheckpointManager({
     store: sealed
@@ -120,7 +121,7 @@ function lifeOf(host: Host, nodeId: string, client: StoreClient, options: NodeOp
     random,
     timers,
   })
-  checkpoints.join(commitHooks({ idempotency, events: undefined, keysShareRuns: true, eventsShareRuns: false }))
+  checkpoints.join(commitHooks({ idempotency, events: undefined, keysShareRuns: !apart, eventsShareRuns: false }))
   const app = new Hono<DedupEnv>()
   const principal = (c: Context) => c.req.header('x-user')
   const runs = {
@@ -129,6 +130,7 @@ function lifeOf(host: Host, nodeId: string, client: StoreClient, options: NodeOp
       return run === undefined ? undefined : { runId, status: run.status }
     },
     attach: (c: Context, runId: string) => checkpoints.attach(c, runId),
+    preclude: (runId: string) => checkpoints.preclude(runId),
   }
   app.post(
     '/jobs/:kind',
@@ -138,7 +140,7 @@ function lifeOf(host: Host, nodeId: string, client: StoreClient, options: NodeOp
       principal,
       ...(sealed ? { subject: principal } : {}),
       frequency,
-      around: dedup({ deduplicator: idempotency, principal, join: true, runs }),
+      around: dedup({ deduplicator: idempotency, principal, join: !apart, runs }),
     }),
     async (c) => {
       const { program } = await c.req.json<{ program: Instruction[] }>()

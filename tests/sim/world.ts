@@ -34,6 +34,7 @@ export async function runSeed(seed: number, { ambient, traced, bug }: SeedOption
     onUnknown: chance.odds(0.7) ? 'execute' : 'reject',
     frequency: chance.odds(0.8) ? 'every-step' : { everySteps: 2 },
     sealed: chance.odds(0.25),
+    apart: chance.odds(0.2),
     pace: { longRatio: chance.pick([0.1, 0.1, 0.4]), longestLeases: chance.pick([1.5, 1.5, 4]) },
   })
   const { loop, faults, clients, broken, counts, model, trace } = cluster

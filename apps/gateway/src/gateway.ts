@@ -267,6 +267,7 @@ export class Gateway extends Hono<GatewayEnv> {
         return { runId, status: run.status, ...(outcome === undefined ? {} : { outcome: answerOf(run, outcome) }) }
       },
       attach: (c, runId) => this.checkpoints.attach(c, runId),
+      preclude: (runId) => this.checkpoints.preclude(runId),
     }
     this.use(
       requestWay({

@@ -4,7 +4,7 @@ import { CheckpointError } from './errors.ts'
 import { problemOutcome } from './outcome.ts'
 import type { Recovery } from './recovery.ts'
 import { newRunId } from './run-id.ts'
-import { finished, type RunInput, type RunRecord, type StepRecord } from './run-record.ts'
+import { finished, precluded, type RunInput, type RunRecord, type StepRecord } from './run-record.ts'
 import type { Requeue } from './store.ts'
 import { refusalOf, type Write } from './unit.ts'
 import type { UnwindPlan } from './unwinding.ts'
@@ -184,6 +184,7 @@ export class Interventions {
   async #found(id: string): Promise<RunRecord> {
     const run = await this.#core.store.get(id)
     if (run === undefined) throw new CheckpointError('not_found', `There is no run ${id}`)
+    if (run.method === precluded) throw new CheckpointError('not_resumable', `Run ${id} was never accepted`)
     return run
   }
 

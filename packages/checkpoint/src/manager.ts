@@ -6,14 +6,22 @@ import { CheckpointError } from './errors.ts'
 import { type By, type Decision, type ForkOptions, Interventions } from './interventions.ts'
 import { type CheckpointHooks, type CheckpointManagerOptions, checkManagerOptions } from './manager-options.ts'
 import type { Answer, Operation, Settled } from './operation.ts'
-import { responseOf } from './outcome.ts'
+import { problemOutcome, responseOf } from './outcome.ts'
 import { answerAttached } from './preferences.ts'
 import { Recovery } from './recovery.ts'
 import { resumersOf } from './resume.ts'
 import type { Run } from './run.ts'
 import { type RunEvent, watch } from './run-events.ts'
 import { newRunId } from './run-id.ts'
-import type { Outcome, RunInput, RunRecord, RunStatus, StepRecord, StepState } from './run-record.ts'
+import {
+  type Outcome,
+  precluded,
+  type RunInput,
+  type RunRecord,
+  type RunStatus,
+  type StepRecord,
+  type StepState,
+} from './run-record.ts'
 import type { RunUpdate } from './run-update.ts'
 import type { CheckpointStore, RunQuery } from './store.ts'
 import type { Timers } from './timers.ts'
@@ -250,6 +258,33 @@ export class CheckpointManager {
   async collect(): Promise<number> {
     await this.start()
     return this.#recovery.collect()
+  }
+
+  /**
+   * Makes sure that a run which is not there is never accepted, also by a write that is still on its way: an ended row takes its
+   * place. Resolves to `false` where the run is there meanwhile. For whoever gives its key to another request.
+   */
+  async preclude(id: string): Promise<boolean> {
+    await this.start()
+    const { store } = this.#core
+    const fields = { requestId: undefined, operation: 'precluded', version: '1', method: precluded, route: '' } as const
+    const record: RunRecord = {
+      ...this.newRecord(true, { ...fields, principal: undefined, subject: undefined }),
+      id,
+      status: 'cancelled',
+      reason: 'it was not accepted in time, and its key went to another request',
+      settled: true,
+      expiresAt: this.#core.expiryOf(fields.operation),
+    }
+    const outcome = problemOutcome(409, 'run_not_accepted', 'The request was not accepted')
+    const input = { url: '', headers: [], variables: '{}', body: new Uint8Array() }
+    try {
+      await this.#core.commit(store.accept(record, input, { outcome }))
+      return true
+    } catch (error) {
+      if (refusalOf(error)?.reason !== 'exists') throw error
+      return (await store.get(id))?.method === precluded
+    }
   }
 
   get(id: string): Promise<RunRecord | undefined> {

@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import type { CheckpointManager } from './manager.ts'
 import { responseOf } from './outcome.ts'
-import { finished } from './run-record.ts'
+import { finished, precluded } from './run-record.ts'
 
 /** What a client wants to wait (RFC 7240 §4.1, §4.3). */
 export interface Preference {
@@ -51,7 +51,7 @@ export async function answerAttached(
   id: string,
 ): Promise<Response | undefined> {
   const run = await manager.get(id)
-  if (run === undefined) return undefined
+  if (run === undefined || run.method === precluded) return undefined
   const preference = preferenceOf(c.req.header('prefer'))
   const applied = appliedText(preference)
   const waitMs = finished.has(run.status) ? 0 : preference.waitMs

@@ -22,6 +22,9 @@ export const unfinished: readonly RunStatus[] = ['queued', 'running', 'waiting',
 /** Plain JSON that the run keeps for whoever settles something elsewhere: a key's link, an event stream. */
 export type Links = Readonly<Record<string, unknown>>
 
+/** The method of a row that stands where no run may be accepted any more. */
+export const precluded = 'PRECLUDED'
+
 /** The request as it was accepted; what a resumed handler sees. */
 export interface RunInput {
   readonly url: string

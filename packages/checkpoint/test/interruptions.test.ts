@@ -1,4 +1,4 @@
-import type { MiddlewareHandler } from 'hono'
+import { Hono, type MiddlewareHandler } from 'hono'
 import { expect, test } from 'vitest'
 import type { CheckpointStore, Run, Unit } from '../src/index.ts'
 import { memoryCheckpointStore } from '../src/stores/memory.ts'
@@ -263,4 +263,36 @@ test('checkpoint R1, G1: a run that is ended elsewhere and collected while its t
   const taker = processOn(store, () => 'never', { onError: (error) => errors.push(error) })
   await taker.checkpoints.start()
   expect([collected, errors, await taker.checkpoints.get(id), taker.checkpoints.live]).toEqual([true, [], undefined, 0])
+})
+
+test('checkpoint O4: a run that was precluded is not accepted by a write that comes late, and nobody is attached to it', async () => {
+  const store = memoryCheckpointStore()
+  const { checkpoints, post, outcome } = processOn(store, () => 'ran')
+  const late: (() => Promise<unknown>)[] = []
+  const { unit } = store
+  store.unit = () => {
+    const made = unit()
+    return {
+      add: made.add.bind(made),
+      // It is on its way for longer than anybody waits.
+      commit: () => {
+        late.push(() => made.commit())
+        return Promise.reject(Object.assign(new Error('no answer'), { code: 'unknown' }))
+      },
+    }
+  }
+  await checkpoints.start()
+  const response = await post()
+  store.unit = unit
+  const id = response.headers.get('gw-run')!
+  expect([response.status, await checkpoints.get(id)]).toEqual([503, undefined])
+  expect([await checkpoints.preclude(id), await checkpoints.preclude(id)]).toEqual([true, true])
+  await expect(late.at(-1)!()).rejects.toMatchObject({ reason: 'exists' })
+  const app = new Hono().get('/', async (c) => (await checkpoints.attach(c, id)) ?? c.text('not attached'))
+  expect(await (await app.request('/')).text()).toBe('not attached')
+  expect(await checkpoints.get(id)).toMatchObject({ status: 'cancelled', settled: true })
+  await expect(checkpoints.retry(id, { actor: 'me' })).rejects.toMatchObject({ code: 'not_resumable' })
+  await expect(checkpoints.fork(id, { actor: 'me' })).rejects.toMatchObject({ code: 'not_resumable' })
+  const accepted = (await post()).headers.get('gw-run')!
+  expect([await checkpoints.preclude(accepted), await outcome(accepted)]).toEqual([false, '201 {"result":"ran"}'])
 })

@@ -245,7 +245,7 @@ test('checkpoint G1: PostgreSQL restarting under load loses no run and finishes 
     while (!ending) {
       const response = await process.post({}, { prefer: 'respond-async' }).catch(() => undefined)
       if (response?.status === 202) accepted.push(response.headers.get('gw-run')!)
-      else await new Promise((resolve) => setTimeout(resolve, 50))
+      await new Promise((resolve) => setTimeout(resolve, response?.status === 202 ? 10 : 50))
     }
   })
   for (const fault of ['kill', 'restart'] as const) {

@@ -148,9 +148,13 @@ async function decideOrWait(c: Context, route: Route, identity: RequestIdentity)
         return { kind: 'store_down', error }
       }
       if (answer !== undefined) return { kind: 'answer', answer }
-      // The run was never accepted: nothing ran, and nothing will once the lease is over.
+      // The run was not accepted: nothing ran, and once the lease is over nothing will.
       if (record.leaseRemainingMs === 0) {
-        replaces = record
+        try {
+          if ((await route.runs.preclude?.(record.link)) !== false) replaces = record
+        } catch (error) {
+          return { kind: 'store_down', error }
+        }
         continue
       }
     }

@@ -19,6 +19,12 @@ export interface LinkedRun {
 export interface LinkedRuns {
   lookup(link: string): Promise<LinkedRun | undefined>
   attach(c: Context, link: string): Promise<Response | undefined>
+  /**
+   * Sees to it that a run which is not there will not be accepted later either, by a write that is still on its way. Resolves to
+   * `false` where it is there meanwhile. Needed where the keys' store is not the runs': without it a key whose claim has lapsed
+   * may get a second run.
+   */
+  preclude?(link: string): Promise<boolean>
 }
 
 /**
