@@ -19,6 +19,7 @@ import { EventTable, type LogEvent } from './event-table.tsx'
 const names = ['event_type', 'user_id', 'subject', 'stream', 'request_id', 'from', 'to'] as const
 type Filters = Readonly<Partial<Record<(typeof names)[number], string>>>
 
+const rare = ['stream', 'request_id', 'from', 'to'] as const
 const pageSize = 50
 const verify = (client: AdminClient) => read(client.admin.events.verify.$get())
 type Verification = Awaited<ReturnType<typeof verify>>
@@ -170,8 +171,6 @@ function Audit({
                 />
                 <TextFilter name="user_id" label="Actor" value={filters.user_id} />
                 <TextFilter name="subject" label="Subject" value={filters.subject} />
-                <TextFilter name="from" label="From (UTC)" type="datetime-local" value={fieldTime(filters.from)} />
-                <TextFilter name="to" label="Before (UTC)" type="datetime-local" value={fieldTime(filters.to)} />
                 <div class="actions">
                   <button type="submit" class="primary">
                     Filter
@@ -185,11 +184,13 @@ function Audit({
                   )}
                 </div>
               </div>
-              <details class="more" open={filters.stream !== undefined || filters.request_id !== undefined}>
+              <details class="more" open={rare.some((name) => filters[name] !== undefined)}>
                 <summary>More filters</summary>
                 <div class="filters">
                   <TextFilter name="stream" label="Stream" value={filters.stream} />
                   <TextFilter name="request_id" label="X-Request-ID" value={filters.request_id} />
+                  <TextFilter name="from" label="From (UTC)" type="datetime-local" value={fieldTime(filters.from)} />
+                  <TextFilter name="to" label="Before (UTC)" type="datetime-local" value={fieldTime(filters.to)} />
                 </div>
               </details>
             </form>

@@ -28,7 +28,7 @@ export function EventTable({ events }: { readonly events: readonly LogEvent[] })
             <td data-label="Position" class="number tight">
               #{position}
             </td>
-            <th scope="row" class="lead-cell wrap">
+            <th scope="row" class="lead-cell tight">
               <a href={`/audit/${position}`}>{type}</a>
               {stream === 'audit' ? '' : <span class="muted small"> in {stream}</span>}
             </th>

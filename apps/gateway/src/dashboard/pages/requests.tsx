@@ -265,7 +265,7 @@ function Row({ request, mayAct }: { readonly request: Listed; readonly mayAct: b
         {said === null && again === '' ? '' : <span class="clip">{[said, again].filter(Boolean).join('; ')}</span>}
       </td>
       <td data-label="Accepted" class="tight">
-        <When at={createdAt} short />
+        <When at={createdAt} />
       </td>
       <td data-label="Changed" class="tight">
         <When at={updatedAt} short />

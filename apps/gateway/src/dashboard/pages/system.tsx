@@ -6,7 +6,7 @@ import { clientOf, type Ground, read } from '../ground.ts'
 import { type Notice, noticesOf } from '../notices.ts'
 import { Confirm } from '../view/confirm.tsx'
 import { bytes, count, period } from '../view/format.ts'
-import { Card, PageHead } from '../view/layout.tsx'
+import { Card, Empty, PageHead } from '../view/layout.tsx'
 import { show } from '../view/shell.tsx'
 import { Badge, Note, StateBadge } from '../view/status.tsx'
 import { When } from '../view/when.tsx'
@@ -135,41 +135,45 @@ function SystemPage({
             </dl>
           </Card>
           <Card title="Nodes" flush aside={<span class="muted small">processes on this storage</span>}>
-            <table class="grid cards">
-              <thead>
-                <tr>
-                  <th scope="col">Node</th>
-                  <th scope="col" class="number">
-                    Running
-                  </th>
-                  <th scope="col">Lease</th>
-                </tr>
-              </thead>
-              <tbody>
-                {system.nodes.map(({ owner, leaseRemainingMs, running }) => (
+            {system.nodes.length === 0 ? (
+              <Empty title="No lease is known">This storage keeps none, or no process holds one.</Empty>
+            ) : (
+              <table class="grid cards">
+                <thead>
                   <tr>
-                    <th scope="row" class="wrap lead-cell">
-                      <span class="mono">{owner}</span>
-                      {owner === node.owner ? <span class="muted small"> this process</span> : ''}
+                    <th scope="col">Node</th>
+                    <th scope="col" class="number">
+                      Running
                     </th>
-                    <td data-label="Running" class="number">
-                      {running === null ? '–' : count(running)}
-                    </td>
-                    <td data-label="Lease" class="tight">
-                      {leaseRemainingMs > 0 ? (
-                        <Badge tone="good" icon="check">
-                          {`${period(leaseRemainingMs)} left`}
-                        </Badge>
-                      ) : (
-                        <Badge tone="bad" icon="warn">
-                          over
-                        </Badge>
-                      )}
-                    </td>
+                    <th scope="col">Lease</th>
                   </tr>
-                ))}
-              </tbody>
-            </table>
+                </thead>
+                <tbody>
+                  {system.nodes.map(({ owner, leaseRemainingMs, running }) => (
+                    <tr>
+                      <th scope="row" class="wrap lead-cell">
+                        <span class="mono">{owner}</span>
+                        {owner === node.owner ? <span class="muted small"> this process</span> : ''}
+                      </th>
+                      <td data-label="Running" class="number">
+                        {running === null ? '–' : count(running)}
+                      </td>
+                      <td data-label="Lease" class="tight">
+                        {leaseRemainingMs > 0 ? (
+                          <Badge tone="good" icon="check">
+                            {`${period(leaseRemainingMs)} left`}
+                          </Badge>
+                        ) : (
+                          <Badge tone="bad" icon="warn">
+                            over
+                          </Badge>
+                        )}
+                      </td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            )}
           </Card>
         </div>
       </gw-live>

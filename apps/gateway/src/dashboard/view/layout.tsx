@@ -1,4 +1,5 @@
 /** @jsxImportSource hono/jsx */
+import { html } from 'hono/html'
 import { iconUrl, moduleUrl, styleUrl } from '../assets.ts'
 import { clock } from './format.ts'
 import { Icon, type IconName } from './icons.tsx'
@@ -125,7 +126,7 @@ export function Document({
   readonly theme: 'light' | 'dark' | undefined
   readonly children?: unknown
 }) {
-  return (
+  const page = (
     <html lang="en" data-theme={theme}>
       <head>
         <meta charset="utf-8" />
@@ -139,6 +140,7 @@ export function Document({
       <body>{children}</body>
     </html>
   )
+  return html`<!DOCTYPE html>${page}`
 }
 
 /** The head of a page: its name, what it is for, and what can be done. */
