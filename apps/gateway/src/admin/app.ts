@@ -1,5 +1,6 @@
 import { Hono } from 'hono'
 import { dashboard } from '../dashboard/app.tsx'
+import { assets } from '../dashboard/assets.ts'
 import { door } from '../dashboard/door.tsx'
 import type { Gateway } from '../gateway.ts'
 import { notFound } from '../not-found.ts'
@@ -57,6 +58,8 @@ export function adminApp(gateway: Gateway, access: AdminAccess): Hono<AdminEnv> 
   })
   app.onError((error, c) => adminError(error, c, (cause) => gateway.report(cause)))
   app.notFound(notFound(app))
+  // What browsers keep for good says nothing about anybody, and comes before what nobody may keep.
+  app.route('/', assets())
   app.use(authentication.origin())
   const { open, stranger } = door(gateway, authentication)
   app.route('/', open)

@@ -4,12 +4,11 @@ import { deleteCookie, getCookie, setCookie } from 'hono/cookie'
 import { type Authentication, sessionCookie } from '../admin/authentication.ts'
 import type { AdminEnv } from '../admin/visitor.ts'
 import type { Gateway } from '../gateway.ts'
-import { assets } from './assets.ts'
 import { samePage, themeCookie, themeOf } from './ground.ts'
 import { pageHeaders } from './headers.ts'
 import { LogIn } from './pages/log-in.tsx'
 
-/** What is open to everybody: the log-in, its assets, and the way there for whoever is not known. */
+/** What is open to everybody: the log-in, and the way there for whoever is not known. */
 export interface Door {
   readonly open: Hono<AdminEnv>
   /** Sends a browser that wants a page to the log-in; anything else gets the refusal. */
@@ -19,7 +18,6 @@ export interface Door {
 /** The log-in takes the token once and gives the browser a session, which no script can read and no other site can use. */
 export function door(gateway: Gateway, authentication: Authentication): Door {
   const open = new Hono<AdminEnv>()
-  open.route('/', assets())
   open.use('/login', pageHeaders())
 
   open.get('/login', (c) =>

@@ -76,7 +76,7 @@ function EventPage({ event }: { readonly event: EventRecord }) {
       </div>
       <div class="wide-left">
         <Card title="Data" id="data">
-          <section class="payload" tabindex={0} aria-label="Data">
+          <section class="payload" tabindex={0} aria-label="Data of the event">
             <pre>{JSON.stringify(event.data, null, 2)}</pre>
           </section>
         </Card>
@@ -139,7 +139,7 @@ function ProofPage({ event, proof }: { readonly event: EventRecord; readonly pro
         </Card>
       </div>
       <Card title={`Path from the event to the root, ${proof.inclusion?.path.length ?? 0} hashes`} id="path">
-        <section class="payload" tabindex={0} aria-label="Path">
+        <section class="payload" tabindex={0} aria-label="Hashes of the path">
           <pre>{proof.inclusion?.path.join('\n') ?? ''}</pre>
         </section>
       </Card>

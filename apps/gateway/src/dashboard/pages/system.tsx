@@ -188,7 +188,7 @@ function SystemPage({
           ) : (
             <Note tone="bad">The newest file is not in force: {system.configurationRefusal}</Note>
           )}
-          <section class="payload" tabindex={0} aria-label="Configuration in force">
+          <section class="payload" tabindex={0} aria-label="Configuration as JSON">
             <pre>{JSON.stringify(system.configuration, null, 2)}</pre>
           </section>
         </Card>

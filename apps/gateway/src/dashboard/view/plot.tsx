@@ -47,7 +47,7 @@ export function Plot({ title, unit, lines, history }: PlotProps) {
     >
       <figure class="plot" aria-label={`${title}, ${unit}, last hour`}>
         <figcaption>
-          <h3>{title}</h3>
+          <h2>{title}</h2>
           <span class="muted small">{unit}, last hour</span>
         </figcaption>
         <div class="area" data-area="">
