@@ -17,6 +17,7 @@ import { keyRoutes } from './keys.ts'
 import { openApiOf } from './openapi.ts'
 import { poolRoutes } from './pools.ts'
 import { adminError, adminRoutes } from './problems.ts'
+import { requestActionRoutes } from './request-actions.ts'
 import { requestRoutes } from './requests.ts'
 import { storageRoutes } from './storage.ts'
 import { systemRoutes } from './system.ts'
@@ -32,6 +33,7 @@ export function adminApi(gateway: Gateway) {
     .route('/', bulkRoutes(gateway))
     .route('/', transferRoutes(gateway))
     .route('/', requestRoutes(gateway))
+    .route('/', requestActionRoutes(gateway))
     .route('/', auditTrailRoutes(gateway))
     .route('/', eventRoutes(gateway))
     .route('/', eventUpkeepRoutes(gateway))

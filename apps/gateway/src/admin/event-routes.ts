@@ -6,6 +6,7 @@ import type { Gateway } from '../gateway.ts'
 import { EventFilterQuery, eventFilterOf } from './audit-trail.ts'
 import { Position } from './parameters.ts'
 import { AdminProblem, adminRoutes, answer, refusals } from './problems.ts'
+import { streamOf, until } from './streams.ts'
 
 const Head = z.object({ position: z.string(), hash: z.string() })
 
@@ -226,62 +227,4 @@ export function eventRoutes(gateway: Gateway) {
           for (const event of batch.events) yield `${JSON.stringify(event)}\n`
       }
     })
-}
-
-/** Chunks of text as a body that is made as fast as it is taken. */
-function streamOf(chunks: AsyncGenerator<string>): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder()
-  return new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      let text = ''
-      while (text.length < 65_536) {
-        const { done, value } = await chunks.next()
-        if (done === true) {
-          if (text !== '') controller.enqueue(encoder.encode(text))
-          return controller.close()
-        }
-        text += value
-      }
-      controller.enqueue(encoder.encode(text))
-    },
-    async cancel() {
-      await chunks.return(undefined)
-    },
-  })
-}
-
-/** The same stream, which ends when `signal` aborts; `over` is called once, however it ends. */
-function until(signal: AbortSignal, body: ReadableStream<Uint8Array>, over: () => void): ReadableStream<Uint8Array> {
-  const reader = body.getReader()
-  let stop = () => {}
-  const aborted = new Promise<{ readonly done: true; readonly value: undefined }>((resolve) => {
-    stop = () => resolve({ done: true, value: undefined })
-  })
-  let ended = false
-  const end = () => {
-    if (ended) return
-    ended = true
-    signal.removeEventListener('abort', stop)
-    over()
-  }
-  signal.addEventListener('abort', stop, { once: true })
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        const { done, value } = await Promise.race([reader.read(), aborted]).catch((error: unknown) => {
-          end()
-          throw error
-        })
-        if (!done) return controller.enqueue(value!)
-        end()
-        controller.close()
-        await reader.cancel().catch(() => {})
-      },
-      async cancel(reason) {
-        end()
-        await reader.cancel(reason)
-      },
-    },
-    { highWaterMark: 0 },
-  )
 }

@@ -1,4 +1,5 @@
 import type { CheckpointManager, RunRecord } from '@gw/checkpoint'
+import { AdminProblem } from './problems.ts'
 import { type RequestFilter, storeQuery } from './request-shapes.ts'
 
 /** A page of what a filter shows. */
@@ -6,6 +7,15 @@ export interface Found {
   readonly runs: readonly RunRecord[]
   /** Where to go on; absent at the end. A page may be short of `limit`, or empty, and still have one. */
   readonly cursor: string | undefined
+}
+
+/** Finds one request by its id; throws the problem that there is none. */
+export function foundIn(checkpoints: CheckpointManager): (id: string) => Promise<RunRecord> {
+  return async (id) => {
+    const run = await checkpoints.get(id)
+    if (run === undefined) throw new AdminProblem(404, 'not_found', 'There is no such request')
+    return run
+  }
 }
 
 const scannedAtMost = 10_000

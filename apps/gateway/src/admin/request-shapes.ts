@@ -2,6 +2,9 @@ import type { RunQuery, RunRecord } from '@gw/checkpoint'
 import { z } from '@hono/zod-openapi'
 import { Time } from './parameters.ts'
 
+/** The id of a durable request in a path. */
+export const RequestId = z.object({ id: z.string().min(1).max(128) })
+
 export const Status = z
   .enum(['queued', 'running', 'waiting', 'parked', 'completed', 'failed', 'cancelled', 'dead'])
   .openapi('RequestStatus')

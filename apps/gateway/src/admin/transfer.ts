@@ -3,6 +3,7 @@ import type { Gateway } from '../gateway.ts'
 import { audited } from './audited.ts'
 import { AdminProblem, adminRoutes, answer, refusals } from './problems.ts'
 import { RequestBundle as Bundle, type RequestBundle, readStored, storedOf } from './request-bundle.ts'
+import { RequestId } from './request-shapes.ts'
 
 const exportRoute = createRoute({
   method: 'get',
@@ -10,7 +11,7 @@ const exportRoute = createRoute({
   operationId: 'exportRequest',
   summary: 'Gives a request whole, as JSON, payloads and all; needs the role `operate`',
   tags: ['requests'],
-  request: { params: z.object({ id: z.string().min(1).max(128) }) },
+  request: { params: RequestId },
   responses: { 200: answer(Bundle, 'The request'), ...refusals },
 })
 
