@@ -107,7 +107,8 @@ test('every link inside the repository leads to a file, and every heading that a
   const broken: string[] = []
   for (const document of [...documents(), 'llms.txt']) {
     const text = documentText(document).replaceAll(/^```[\s\S]*?^```$/gm, '')
-    for (const [, link = ''] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+    for (const [, written, picture] of text.matchAll(/\]\(([^)\s]+)\)|\bsrc(?:set)?="([^"]+)"/g)) {
+      const link = written ?? picture ?? ''
       if (/^(https?|mailto):/.test(link)) continue
       const [path = '', heading] = link.split('#')
       const target = path === '' ? document : join(document, '..', path)
