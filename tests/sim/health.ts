@@ -22,6 +22,8 @@ export function unhealthy(counts: Readonly<Record<string, number>>): string[] {
   atLeast('run_collected', 'run', 0.05)
   atLeast('run_returned', 'run', 0.001)
   atLeast('fork', 'run', 0.02)
+  atLeast('seed_sealed', 'seed', 0.1)
+  atLeast('seed_apart', 'seed', 0.1)
   atLeast('retry', 'run', 0.002)
   for (const decision of ['rerun', 'restart', 'done', 'fail']) atLeast(`resolve_${decision}`, 'run', 0.0001)
   for (const status of ['completed', 'failed', 'cancelled']) atLeast(`run_${status}`, 'run', 0.005)

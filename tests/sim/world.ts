@@ -23,6 +23,8 @@ export interface SeedResult {
 export async function runSeed(seed: number, { ambient, traced, bug }: SeedOptions): Promise<SeedResult> {
   const chance = new Chance(seed)
   const leaseMs = chance.pick([1_500, 3_000, 6_000])
+  const sealed = chance.odds(0.25)
+  const apart = chance.odds(0.2)
   const cluster = new Cluster({
     ambient,
     traced,
@@ -33,8 +35,8 @@ export async function runSeed(seed: number, { ambient, traced, bug }: SeedOption
     retentionMs: chance.pick([leaseMs, 10 * leaseMs, 1_000 * leaseMs]),
     onUnknown: chance.odds(0.7) ? 'execute' : 'reject',
     frequency: chance.odds(0.8) ? 'every-step' : { everySteps: 2 },
-    sealed: chance.odds(0.25),
-    apart: chance.odds(0.2),
+    sealed,
+    apart,
     pace: { longRatio: chance.pick([0.1, 0.1, 0.4]), longestLeases: chance.pick([1.5, 1.5, 4]) },
   })
   const { loop, faults, clients, broken, counts, model, trace } = cluster
@@ -47,6 +49,9 @@ export async function runSeed(seed: number, { ambient, traced, bug }: SeedOption
   await cluster.settle(ambient)
 
   for (const [kind, times] of Object.entries(faults.fired)) counts[`fault ${kind}`] = times
+  counts['seed'] = 1
+  if (sealed) counts['seed_sealed'] = 1
+  if (apart) counts['seed_apart'] = 1
   counts['run'] = model.runs.size
   counts['run_returned'] = cluster.lives.returned
   counts['run_recovered'] = [...model.runs.values()].filter(({ record }) => record.recoveries > 0).length

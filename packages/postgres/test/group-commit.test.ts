@@ -194,6 +194,43 @@ describe('units', () => {
 })
 
 describe('group commit', () => {
+  test('P1: stores that share no tables go side by side in one commit; a refusal or an error of one takes the whole unit back', async () => {
+    const made = await fresh({ lanes: 1 })
+    const happened: string[] = []
+    for (const [name, oneStatement] of [
+      ['slow.step', false],
+      ['quick.step', true],
+    ] as const)
+      made.db.define<{ readonly key: string; readonly does?: 'refuse' | 'fail' }>(name, {
+        locks: () => [],
+        oneStatement,
+        async run(tx, batch) {
+          happened.push(`${name} begins`)
+          const failing = batch.some(({ does }) => does === 'fail')
+          await tx.execute(
+            failing
+              ? sql`select 1 / 0`
+              : sql`insert into entry (key) select json_array_elements_text(${JSON.stringify(batch.map(({ key }) => key))}::text::json)`,
+          )
+          happened.push(`${name} has its first answer`)
+          if (!oneStatement) await tx.execute(sql`select ${'second'}::text`)
+          return batch.map(({ does }) => (does === 'refuse' ? { refused: 'no' } : { result: name }))
+        },
+      })
+    const both = (key: string, does?: 'refuse' | 'fail') =>
+      commit(
+        made.db,
+        { procedure: 'slow.step', args: { key: `slow ${key}`, does } },
+        { procedure: 'quick.step', args: { key: `quick ${key}` } },
+      )
+    await both('1')
+    expect(happened.slice(0, 2)).toEqual(['quick.step begins', 'slow.step begins'])
+    const ends = await Promise.all([both('2', 'refuse'), both('3'), both('4', 'fail'), both('5')].map(code))
+    expect(ends).toEqual(['refused', 'no error', 'procedure_failed', 'no error'])
+    const kept = ['1', '3', '5'].flatMap((n) => [`quick ${n}`, `slow ${n}`])
+    expect((await made.keys('entry')).sort()).toEqual(kept.sort())
+  })
+
   test('P1: a batch finds its rows by key, by a plan made while the table was empty', async () => {
     const made = await fresh({ lanes: 1 })
     const plans: string[] = []
