@@ -7,6 +7,6 @@ if (nightly) process.env.GW_TEST_LONG = '1'
 
 pnpm('exec', 'turbo', 'run', 'test', '--concurrency=1', '--output-logs=full')
 pnpm('run', 'sim', '--seeds', nightly ? '1000000' : '5000')
-pnpm('run', 'sim', '--mutants', ...(nightly ? [] : ['--seeds', '3000']))
+pnpm('run', 'sim', '--mutants', ...(nightly ? [] : ['--seeds', '6000']))
 pnpm('run', 'crash', '--cycles', nightly ? '2000' : '20')
 pnpm('run', 'crash', '--cycles', nightly ? '500' : '6', '--nodes', '3', '--store', 'postgres')
