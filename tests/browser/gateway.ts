@@ -101,5 +101,5 @@ gateway.post('/test/borrow', async (c) => {
   return c.json({ lent: true })
 })
 
-await gateway.run({ port: Number(env['PORT']) })
-process.on('SIGTERM', () => process.exit(0))
+const running = await gateway.run({ port: Number(env['PORT']) })
+process.on('SIGTERM', () => void running.stop().then(() => process.exit(0)))

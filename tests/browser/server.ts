@@ -14,6 +14,7 @@ export const readToken = 'read-token-for-the-browser-tests-00000002'
 export interface TestServer {
   readonly url: string
   readonly adminUrl: string
+  readonly dataDir: string
   readonly pid: number
   post(path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Response>
   admin(path: string, init?: RequestInit): Promise<Response>
@@ -31,6 +32,7 @@ export async function testServer(): Promise<TestServer> {
   const server: TestServer = {
     url,
     adminUrl,
+    dataDir,
     get pid() {
       return child!.pid!
     },

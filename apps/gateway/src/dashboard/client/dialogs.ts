@@ -26,7 +26,8 @@ export function followDialogs(): void {
       const fields = new URLSearchParams(
         [...new FormData(form, submitter)].map(([name, value]) => [name, String(value)]),
       )
-      const action = submitter.getAttribute('formaction') ?? form.action
+      // A control that is called `action` hides the form's own property.
+      const action = submitter.getAttribute('formaction') ?? form.getAttribute('action') ?? ''
       const url = `${new URL(action, location.href).pathname}?${fields}`
       void openDialog(url, () => location.assign(url))
     } else if (form.method === 'post') {
