@@ -125,7 +125,12 @@ test('every file of the source that the architecture, the guarantees and the ADR
   for (const document of documents().filter((path) => /^docs\/((architecture|guarantees)\.md|adr\/)/.test(path))) {
     for (const [, path = ''] of documentText(document).matchAll(/`([\w/.-]+\.tsx?|tests\/[\w-]+|docs\/[\w/-]+)`/g)) {
       const [folder = '', ...rest] = path.split('/')
-      const places = [path, `packages/${folder}/src/${rest.join('/')}`, `apps/${folder}/src/${rest.join('/')}`]
+      const places = [
+        path,
+        `packages/*/src/${path}`,
+        `packages/${folder}/src/${rest.join('/')}`,
+        `apps/${folder}/src/${rest.join('/')}`,
+      ]
       if (!places.some((place) => globSync(place, { cwd: root }).length > 0)) missing.push(`${document}: ${path}`)
     }
   }
