@@ -53,7 +53,13 @@ export function answer<Schema extends z.ZodType>(schema: Schema, description: st
 export function adminRoutes(): OpenAPIHono<AdminEnv> {
   return new OpenAPIHono<AdminEnv>({
     defaultHook: (result) => {
-      if (result.success) return
+      if (result.success) {
+        const place = unstorable(result.data, '')
+        if (place === undefined) return
+        const detail = `${place.slice(1)}: expected text without NUL and without half of a surrogate pair`
+        const at = result.target === 'json' ? 'invalid_body' : 'invalid_parameter'
+        throw new AdminProblem(400, at, 'The request is not what it should be', { detail })
+      }
       const errors = result.error.issues.map(({ path, message }) => ({
         [result.target === 'json' ? 'path' : 'parameter']: path.map(String).join('.'),
         message,
@@ -66,6 +72,22 @@ export function adminRoutes(): OpenAPIHono<AdminEnv> {
       throw new AdminProblem(400, code, 'The request is not what it should be', { detail: where, members: { errors } })
     },
   })
+}
+
+/** What is kept as bytes or as JSON in JSON may hold any text. */
+const anyText: ReadonlySet<string> = new Set(['value', 'body', 'text', 'data', 'variables'])
+
+/** Where a text stands that not every store can keep: one with NUL, or that is not well-formed Unicode. */
+function unstorable(value: unknown, place: string): string | undefined {
+  if (typeof value === 'string') return /\0|\p{Surrogate}/u.test(value) ? place : undefined
+  if (typeof value !== 'object' || value === null) return undefined
+  for (const [name, inner] of Object.entries(value)) {
+    const found = anyText.has(name)
+      ? undefined
+      : (unstorable(name, `${place}.${name}`) ?? unstorable(inner, `${place}.${name}`))
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
 /** The status that an error of any package means for whoever asked. */
