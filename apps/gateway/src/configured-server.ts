@@ -1,8 +1,11 @@
+import { dirname, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { apiTokens, principalOf } from './api-tokens.ts'
 import { applyConfig, gatewayOptionsOf } from './config/compose.ts'
 import type { ConfigSources, LoadedConfig } from './config/load.ts'
 import { followConfig, type LiveConfig } from './config/reload.ts'
 import { RouteTable } from './config/route-table.ts'
+import { GatewayError } from './errors.ts'
 import { createGateway, type Gateway } from './gateway.ts'
 
 /** A gateway whose routes come from its configuration, and the means to change it while it runs. */
@@ -21,6 +24,7 @@ export async function createConfiguredServer(loaded: LoadedConfig, sources: Conf
     gateway.use(async function authentication(c, next) {
       return c.req.path.startsWith('/health') ? next() : authenticated(c, next)
     })
+    if (config.app !== undefined) await registerApp(gateway, config.app, loaded.file)
     const table = new RouteTable(gateway)
     applyConfig(gateway, table, undefined, config)
     const live = followConfig(gateway, table, sources, loaded)
@@ -34,4 +38,16 @@ export async function createConfiguredServer(loaded: LoadedConfig, sources: Conf
     await gateway.close()
     throw error
   }
+}
+
+/** Has a module of the application add its routes, in front of those of the configuration. */
+async function registerApp(gateway: Gateway, app: string, configFile: string | undefined): Promise<void> {
+  const file = resolve(configFile === undefined ? '.' : dirname(configFile), app)
+  const refused = (what: string, cause?: unknown) =>
+    new GatewayError('invalid_configuration', `app: ${file} ${what}`, cause === undefined ? {} : { cause })
+  const module = (await import(pathToFileURL(file).href).catch((error: unknown) => {
+    throw refused('cannot be loaded', error)
+  })) as { readonly register?: unknown }
+  if (typeof module.register !== 'function') throw refused('does not export a function `register(gateway)`')
+  await module.register(gateway)
 }

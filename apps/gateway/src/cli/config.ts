@@ -1,7 +1,8 @@
-import pc from 'picocolors'
 import { loadConfig } from '../config/load.ts'
 import { masked } from '../config/mask.ts'
 import { configJsonSchema } from '../config/schema.ts'
+import { exit, messageOf } from './failure.ts'
+import { paint, paintAside } from './terminal.ts'
 
 /** `gw config check`, `print` and `diff`. Exits with 78 where the configuration is not valid. */
 export async function showConfig(
@@ -11,16 +12,16 @@ export async function showConfig(
   const { env } = process
   const loaded = await loadConfig({ cwd: process.cwd(), file: file ?? env['GW_CONFIG'], env }).catch(
     (error: unknown) => {
-      const message = error instanceof Error ? error.message : String(error)
+      const message = messageOf(error)
       if (json) console.log(JSON.stringify({ ok: false, message }))
-      else console.error(pc.red(message))
-      process.exit(78)
+      else console.error(paintAside.red(message))
+      process.exit(exit.configuration)
     },
   )
   const shown = masked(loaded.input) as Record<string, unknown>
   if (what === 'check') {
     if (json) console.log(JSON.stringify({ ok: true, file: loaded.file ?? null }))
-    else console.log(`${loaded.file ?? 'No configuration file; environment and defaults'}: ${pc.green('valid')}`)
+    else console.log(`${loaded.file ?? 'No configuration file; environment and defaults'}: ${paint.green('valid')}`)
   } else if (json || what === 'print') {
     const whole = what === 'print' ? { ...defaults, ...shown } : shown
     console.log(JSON.stringify(whole, undefined, json ? undefined : 2))
@@ -54,8 +55,8 @@ function difference(shown: Readonly<Record<string, unknown>>, from: Readonly<Rec
     const before = from[name]
     if (JSON.stringify(before) === JSON.stringify(value)) return []
     return [
-      ...(before === undefined ? [] : [pc.red(`- ${name}: ${JSON.stringify(before)}`)]),
-      pc.green(`+ ${name}: ${JSON.stringify(value)}`),
+      ...(before === undefined ? [] : [paint.red(`- ${name}: ${JSON.stringify(before)}`)]),
+      paint.green(`+ ${name}: ${JSON.stringify(value)}`),
     ]
   })
 }

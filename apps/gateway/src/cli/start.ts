@@ -1,12 +1,12 @@
-import pc from 'picocolors'
 import { gatewayOptionsOf } from '../config/compose.ts'
 import { type ConfigSources, loadConfig } from '../config/load.ts'
 import type { GatewayConfig, GatewayConfigInput } from '../config/schema.ts'
 import { createConfiguredServer } from '../configured-server.ts'
-import { GatewayError } from '../errors.ts'
 import { failpointOf } from '../failpoint.ts'
 import type { Gateway, RunningGateway } from '../gateway.ts'
 import { createReferenceServer } from '../reference/server.ts'
+import { exitCodeOf, messageOf } from './failure.ts'
+import { paint, paintAside } from './terminal.ts'
 
 /** Flags of `gw start`; they win over the environment. */
 export interface StartFlags {
@@ -45,18 +45,10 @@ export async function start(flags: StartFlags): Promise<void> {
       greeting(running, false, [`Configuration  ${loaded.file}`, ...(config.routes ?? []).map(routeLine)]),
     )
   } catch (error) {
-    console.error(pc.red(error instanceof Error ? error.message : String(error)))
-    process.exit(error instanceof GatewayError && refused.has(error.code) ? 78 : 1)
+    console.error(paintAside.red(messageOf(error)))
+    process.exit(exitCodeOf(error))
   }
 }
-
-/** Errors of the configuration, for which starting again is no help. */
-const refused: ReadonlySet<string> = new Set([
-  'admin_token_missing',
-  'invalid_configuration',
-  'invalid_option',
-  'unknown_option',
-])
 
 function configOf({ host, port, adminPort, dataDir }: StartFlags): GatewayConfigInput {
   const portOf = (text: string) => (/^\d+$/.test(text) ? Number(text) : (text as unknown as number))
@@ -106,9 +98,9 @@ async function serve(
 
 function greeting({ url, adminUrl, adminToken }: RunningGateway, tryingOut: boolean, more: readonly string[]): string {
   return [
-    `${pc.bold('Gateway')}    ${url}`,
-    ...(adminUrl === undefined ? [] : [`${pc.bold('Dashboard')}  ${adminUrl}   (bearer token ${adminToken})`]),
-    ...(tryingOut ? [pc.yellow('No GW_API_TOKENS: everyone is who X-User-ID says. For trying out only.')] : []),
+    `${paint.bold('Gateway')}    ${url}`,
+    ...(adminUrl === undefined ? [] : [`${paint.bold('Dashboard')}  ${adminUrl}   (bearer token ${adminToken})`]),
+    ...(tryingOut ? [paint.yellow('No GW_API_TOKENS: everyone is who X-User-ID says. For trying out only.')] : []),
     '',
     ...more,
   ].join('\n')

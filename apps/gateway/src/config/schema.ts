@@ -208,6 +208,9 @@ export const configSchema = z
       .optional()
       .meta({ description: '`warn` on a terminal, `info` elsewhere' }),
     breakers: z.record(z.string(), breaker).optional().meta({ description: 'circuit breakers by name' }),
+    app: z.string().min(1).optional().meta({
+      description: 'a module that exports `register(gateway)`, for routes in code; beside this file, as ./src/app.ts',
+    }),
     upstreams: z.record(z.string(), upstream).optional().meta({ description: 'services by name' }),
     routes: z.array(route).optional().meta({ description: 'the first that fits is taken' }),
   })

@@ -1,0 +1,70 @@
+import type { Command } from 'commander'
+import { configOption, documented, jsonOption } from '../command.ts'
+import { printSchema, showConfig } from '../config.ts'
+import { dev } from '../dev.ts'
+import { exit } from '../failure.ts'
+import { init } from '../init.ts'
+import { start } from '../start.ts'
+
+/** Commands that run a server, or are about its configuration. */
+export function serverCommands(gw: Command): void {
+  gw.commandsGroup('Run a gateway:')
+  documented(
+    gw
+      .command('init [directory]')
+      .description('make a project to start from: TypeScript, a configuration, one durable route')
+      .addOption(jsonOption())
+      .action(init),
+    { examples: ['gw init my-gateway'], exits: { [exit.failed]: 'there are files already, which it leaves alone' } },
+  )
+  documented(
+    withServerOptions(
+      gw
+        .command('dev')
+        .description('gw start, again after each change of the configuration or of the sources beside it'),
+    ).action(dev),
+    { examples: ['gw dev --port 8080'] },
+  )
+  documented(
+    withServerOptions(
+      gw
+        .command('start')
+        .description('run the gateway of gateway.config.*, or the reference gateway where there is none'),
+    ).action(start),
+    {
+      examples: ['gw start --port 8080 --data-dir /var/lib/gateway'],
+      exits: {
+        [exit.failed]: 'it could not start',
+        [exit.storageFailed]: 'the storage failed while it ran',
+        [exit.configuration]: 'the configuration is refused',
+      },
+    },
+  )
+  const config = gw.command('config').description('the configuration')
+  for (const [name, description] of [
+    ['check', 'say everything that is wrong with it, or that nothing is'],
+    ['print', 'what file, environment and flags come to, secrets masked'],
+    ['diff', 'what differs from the defaults'],
+  ] as const)
+    documented(
+      config
+        .command(name)
+        .description(description)
+        .addOption(configOption())
+        .addOption(jsonOption())
+        .action((flags) => showConfig(name, flags)),
+      { examples: [`gw config ${name}`], exits: { [exit.configuration]: 'the configuration is refused' } },
+    )
+  documented(config.command('schema').description('its JSON Schema, for editors').action(printSchema), {
+    examples: ['gw config schema > gateway.schema.json'],
+  })
+}
+
+function withServerOptions(command: Command): Command {
+  return command
+    .option('--host <host>', 'where to listen (HOST)')
+    .option('--port <port>', "the gateway's port (PORT)")
+    .option('--admin-port <port>', "the admin listener's port (GW_ADMIN_PORT)")
+    .option('--data-dir <directory>', 'where the database lies (GW_DATA_DIR)')
+    .addOption(configOption())
+}
