@@ -1,5 +1,5 @@
 import type { ArchiveTarget } from './archive-target.ts'
-import { base64Of, bytesOf, fromBase64, textOf } from './bytes.ts'
+import { base64Of, bytesOf, fromBase64, sameBytes, textOf } from './bytes.ts'
 import { EventError, refusalOf } from './errors.ts'
 import { chainHash, frameOf, genesis } from './event.ts'
 import { eventOfLine, lineOf } from './event-line.ts'
@@ -18,6 +18,7 @@ export {
   type VerifyBundleOptions,
   verifyBundle,
 } from './bundle.ts'
+export { eventOfLine } from './event-line.ts'
 export { verifyConsistency, verifyInclusion } from './merkle.ts'
 export { type Checkpoint, type NoteSigner, newNoteKey, noteSigner, openNote, signedNote } from './signed-note.ts'
 
@@ -76,8 +77,24 @@ export function originOf(events: EventStore): string {
 
 /** Proves that the event at `position` is in the log that the signer vouches for now. */
 export async function prove(events: EventStore, position: bigint, signer: NoteSigner): Promise<InclusionProof> {
-  const note = await signCheckpoint(events, signer)
-  const { size } = await openNote(note, [signer.verifier])
+  return proveIn(events, position, await signCheckpoint(events, signer), [signer.verifier])
+}
+
+/**
+ * Proves that the event at `position` is in the log that `note` vouches for. Throws `invalid_proof` where the log is not the one that
+ * was signed. Nothing is written.
+ */
+export async function proveIn(
+  events: EventStore,
+  position: bigint,
+  note: string,
+  verifiers: readonly string[],
+): Promise<InclusionProof> {
+  await events.start()
+  const { origin, size, root } = await openNote(note, verifiers)
+  const head = await events.store.head()
+  if (origin !== originOf(events) || size > head.position || !sameBytes(await treeOf(events).root(size), root))
+    throw new EventError('invalid_proof', 'The log is not the one that was signed')
   if (position < 1n || position > size) throw new EventError('invalid_query', `There is no event at ${position}`)
   const around = await events.readStored({ after: position - 2n < 0n ? 0n : position - 2n, asOf: position, limit: 2 })
   const event = around.find((each) => each.position === position)

@@ -24,16 +24,29 @@ export const offlineExits = {
   [exit.configuration]: 'the configuration is refused',
 } as const satisfies Partial<Record<ExitCode, string>>
 
+const helps = new WeakMap<Command, CommandHelp>()
+
+/** What {@link documented} was given for a command. */
+export function helpOf(command: Command): CommandHelp | undefined {
+  return helps.get(command)
+}
+
+/** What each exit code of a command means, in their order. */
+export function exitsOf({ exits = {} }: CommandHelp): readonly (readonly [code: string, meaning: string])[] {
+  return Object.entries({ [exit.done]: 'done', ...exits, ...always }).sort(([a], [b]) => Number(a) - Number(b))
+}
+
 /** Adds examples and exit codes to the help of a command. */
-export function documented(command: Command, { examples, exits = {} }: CommandHelp): Command {
-  const codes = Object.entries({ [exit.done]: 'done', ...exits, ...always }).sort(([a], [b]) => Number(a) - Number(b))
+export function documented(command: Command, help: CommandHelp): Command {
+  helps.set(command, help)
+  const { examples } = help
   const lines = [
     '',
     examples.length === 1 ? 'Example:' : 'Examples:',
     ...examples.map((example) => `  ${example}`),
     '',
     'Exit codes:',
-    ...codes.map(([code, meaning]) => `  ${code.padEnd(4)} ${meaning}`),
+    ...exitsOf(help).map(([code, meaning]) => `  ${code.padEnd(4)} ${meaning}`),
   ]
   return command.addHelpText('after', lines.join('\n'))
 }
@@ -56,5 +69,23 @@ export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (tex
     throw new InvalidArgumentError(
       `Expected a whole number ${most === Number.MAX_SAFE_INTEGER ? `from ${least} on` : `from ${least} to ${most}`}.`,
     )
+  }
+}
+
+/** Reads an option that may be repeated. */
+export function repeated(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, text]
+}
+
+/**
+ * Calls a function of a module that is loaded when it is needed: a command is not to wait for what others are made of. What commander
+ * adds behind arguments and options is left out.
+ */
+export function lazily<Args extends readonly unknown[]>(
+  load: () => Promise<(...args: Args) => unknown>,
+): (...args: [...Args, ...unknown[]]) => Promise<void> {
+  return async (...args) => {
+    const run = await load()
+    await run(...(args.slice(0, -1) as unknown as Args))
   }
 }

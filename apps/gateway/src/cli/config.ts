@@ -4,10 +4,16 @@ import { configJsonSchema } from '../config/schema.ts'
 import { exit, messageOf } from './failure.ts'
 import { paint, paintAside } from './terminal.ts'
 
+/** Flags of the commands that show the configuration. */
+export interface ConfigFlags {
+  readonly config?: string
+  readonly json?: boolean
+}
+
 /** `gw config check`, `print` and `diff`. Exits with 78 where the configuration is not valid. */
 export async function showConfig(
   what: 'check' | 'print' | 'diff',
-  { config: file, json = false }: { readonly config?: string; readonly json?: boolean },
+  { config: file, json = false }: ConfigFlags,
 ): Promise<void> {
   const { env } = process
   const loaded = await loadConfig({ cwd: process.cwd(), file: file ?? env['GW_CONFIG'], env }).catch(

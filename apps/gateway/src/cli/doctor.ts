@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { type ConfiguredStores, configuredStores, type StoreFlags } from './configured.ts'
-import { checkAdmin, checkToken } from './doctor/admin.ts'
+import { checkGateway, checkToken } from './doctor/admin.ts'
 import { type Finding, failed, ok } from './doctor/finding.ts'
 import { checkDataDirectory, checkRuntime } from './doctor/machine.ts'
 import { checkBucket, checkPrimary, checkRedis } from './doctor/stores.ts'
@@ -47,7 +47,7 @@ async function examine(flags: StoreFlags & { readonly deep?: boolean }): Promise
   }
   if (redisUrl !== undefined) findings.push(...(await checkRedis(redisUrl)))
   if (coldTierUrl !== undefined) findings.push(...(await checkBucket(coldTierUrl)))
-  findings.push(...(await checkAdmin(stores)))
+  if (loaded.config.admin?.enabled !== false) findings.push(...(await checkGateway(flags)))
   return findings
 }
 

@@ -12,7 +12,6 @@ export function program(): Command {
   const gw = new Command('gw')
     .description('Durable Gateway: requests that are not lost, do not run twice, and are accounted for')
     .version(version)
-    .helpCommand(false)
     .addHelpText('after', '\nEach command has its own help: gw requests ls --help. The reference is docs/cli.md.')
   serverCommands(gw)
   onlineCommands(gw)

@@ -8,7 +8,7 @@ export interface Column {
   readonly title: string
   /** Numbers and times stand at the right. */
   readonly right?: boolean
-  /** May be cut where the terminal is too narrow, down to so many characters. */
+  /** May be cut where the terminal is too narrow, down to so many characters; columns at the right are cut first. */
   readonly shrinksTo?: number
 }
 
@@ -46,17 +46,15 @@ export function table(
   ].join('\n')
 }
 
-/** Takes from the widest column that may give, one character at a time, until all fit. */
+/** Takes from the columns that may give, those at the right first. */
 function shrink(widths: number[], columns: readonly Column[], width: number): void {
   let surplus = widths.reduce((sum, each) => sum + each, 2 * (widths.length - 1)) - width
-  for (; surplus > 0; surplus--) {
-    let widest = -1
-    for (const [i, { shrinksTo, title }] of columns.entries()) {
-      const least = Math.max(title.length, shrinksTo ?? Number.POSITIVE_INFINITY)
-      if (widths[i]! > least && (widest < 0 || widths[i]! > widths[widest]!)) widest = i
-    }
-    if (widest < 0) return
-    widths[widest]!--
+  for (let i = columns.length - 1; i >= 0 && surplus > 0; i--) {
+    const { shrinksTo, title } = columns[i]!
+    if (shrinksTo === undefined) continue
+    const given = Math.min(surplus, Math.max(0, widths[i]! - Math.max(title.length, shrinksTo)))
+    widths[i]! -= given
+    surplus -= given
   }
 }
 

@@ -32,6 +32,11 @@ export function count(value: number | bigint): string {
   return whole.format(value)
 }
 
+/** A count with its noun. */
+export function counted(value: number, noun: string): string {
+  return `${count(value)} ${value === 1 ? noun : `${noun}s`}`
+}
+
 /** A size with three figures at most. */
 export function size(bytes: number): string {
   let value = bytes

@@ -8,23 +8,13 @@ const queuedMs = 300_000
 const atMost = 1_000
 
 /** Runs that do not get on: their node is gone, their time is over, nobody takes them, or they wait for a person. */
-export async function checkRuns({ runs, nodes, now: nowOf, kind, holder }: StoreLook): Promise<readonly Finding[]> {
+export async function checkRuns(look: StoreLook): Promise<readonly Finding[]> {
+  const { runs, now: nowOf, kind } = look
   if (runs === undefined) return []
   const counts = await runs.counts()
   const now = await nowOf()
   const findings: Finding[] = []
-  const leases = await nodes()
-  const running = await runs.list({ status: 'running', limit: atMost })
-  const orphans = running.filter(({ owner }) => owner === undefined || (leases.get(owner) ?? 0) < now - lateMs)
-  const idle = kind === 'sqlite' && holder === undefined
-  if (orphans.length > 0)
-    findings.push(
-      (idle ? ok : warning)(
-        'stuck runs',
-        `${count(orphans.length)} run under a node whose lease is over${namesOf(orphans)}`,
-        idle ? '' : 'A living node takes them within its lease: see that one is up, and its log',
-      ),
-    )
+  findings.push(...(kind === 'sqlite' ? await abandoned(look) : await orphaned(look, now)))
   const late = (await runs.list({ status: 'waiting', limit: atMost })).filter(
     ({ wakeAt }) => wakeAt !== undefined && wakeAt < now - lateMs,
   )
@@ -80,6 +70,27 @@ export async function checkRuns({ runs, nodes, now: nowOf, kind, holder }: Store
   if (findings.length > 0) return findings
   const live = counts.queued + counts.running + counts.waiting
   return [ok('runs', `${count(live)} under way, none stuck, none dead`)]
+}
+
+/** One process has an embedded database: without it, what ran waits for the next start. */
+async function abandoned({ runs, holder }: StoreLook): Promise<readonly Finding[]> {
+  if (holder !== undefined) return []
+  const left = await runs!.list({ status: 'running', limit: atMost })
+  return left.length === 0 ? [] : [ok('runs', `${count(left.length)} were under way; the next start goes on with them`)]
+}
+
+async function orphaned({ runs, nodes }: StoreLook, now: number): Promise<readonly Finding[]> {
+  const leases = await nodes()
+  const running = await runs!.list({ status: 'running', limit: atMost })
+  const orphans = running.filter(({ owner }) => owner === undefined || (leases.get(owner) ?? 0) < now - lateMs)
+  if (orphans.length === 0) return []
+  return [
+    warning(
+      'stuck runs',
+      `${count(orphans.length)} run under a node that is gone${namesOf(orphans)}`,
+      'A living node takes them within its lease: see that one is up, and its log',
+    ),
+  ]
 }
 
 function namesOf(runs: readonly RunRecord[]): string {

@@ -1,10 +1,6 @@
 import type { Command } from 'commander'
-import { backUp, restoreFrom } from '../backup.ts'
-import { configOption, documented, jsonOption, offlineExits } from '../command.ts'
-import { doctor } from '../doctor.ts'
+import { configOption, documented, jsonOption, lazily, offlineExits } from '../command.ts'
 import { exit } from '../failure.ts'
-import { inspect } from '../inspect.ts'
-import { migrate } from '../migrate.ts'
 
 /** Commands that look at the stores themselves, whether a gateway runs or not. */
 export function offlineCommands(gw: Command): void {
@@ -20,7 +16,7 @@ export function offlineCommands(gw: Command): void {
       .option(...dataDir)
       .addOption(configOption())
       .addOption(jsonOption())
-      .action(doctor),
+      .action(lazily(async () => (await import('../doctor.ts')).doctor)),
     {
       examples: ['gw doctor', 'gw doctor --deep --json'],
       exits: {
@@ -37,7 +33,7 @@ export function offlineCommands(gw: Command): void {
       )
       .option('--quick', 'count only, without reading everything for damage')
       .addOption(jsonOption())
-      .action(inspect),
+      .action(lazily(async () => (await import('../inspect.ts')).inspect)),
     {
       examples: ['gw inspect ./data', 'gw inspect s3://backups/gateway --quick'],
       exits: {
@@ -56,7 +52,7 @@ export function offlineCommands(gw: Command): void {
       .option(...dataDir)
       .addOption(configOption())
       .addOption(jsonOption())
-      .action(backUp),
+      .action(lazily(async () => (await import('../backup.ts')).backUp)),
     { examples: ['gw backup /mnt/backups', 'gw backup s3://backups/gateway'], exits: offlineExits },
   )
   documented(
@@ -70,7 +66,7 @@ export function offlineCommands(gw: Command): void {
       .option(...dataDir)
       .addOption(configOption())
       .addOption(jsonOption())
-      .action(restoreFrom),
+      .action(lazily(async () => (await import('../backup.ts')).restoreFrom)),
     {
       examples: [
         'gw restore /mnt/backups --list',
@@ -88,7 +84,7 @@ export function offlineCommands(gw: Command): void {
       .option(...dataDir)
       .addOption(configOption())
       .addOption(jsonOption())
-      .action(migrate),
+      .action(lazily(async () => (await import('../migrate.ts')).migrate)),
     {
       examples: ['gw migrate --check', 'DATABASE_URL=postgres://owner@host/gateway gw migrate'],
       exits: { ...offlineExits, [exit.failed]: 'it failed, or with --check there is something to do' },

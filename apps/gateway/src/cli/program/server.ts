@@ -1,10 +1,7 @@
 import type { Command } from 'commander'
-import { configOption, documented, jsonOption } from '../command.ts'
-import { printSchema, showConfig } from '../config.ts'
-import { dev } from '../dev.ts'
+import { configOption, documented, jsonOption, lazily } from '../command.ts'
+import type { ConfigFlags } from '../config.ts'
 import { exit } from '../failure.ts'
-import { init } from '../init.ts'
-import { start } from '../start.ts'
 
 /** Commands that run a server, or are about its configuration. */
 export function serverCommands(gw: Command): void {
@@ -14,15 +11,15 @@ export function serverCommands(gw: Command): void {
       .command('init [directory]')
       .description('make a project to start from: TypeScript, a configuration, one durable route')
       .addOption(jsonOption())
-      .action(init),
+      .action(lazily(async () => (await import('../init.ts')).init)),
     { examples: ['gw init my-gateway'], exits: { [exit.failed]: 'there are files already, which it leaves alone' } },
   )
   documented(
     withServerOptions(
       gw
         .command('dev')
-        .description('gw start, again after each change of the configuration or of the sources beside it'),
-    ).action(dev),
+        .description('run gw start, again after each change of the configuration or of the sources beside it'),
+    ).action(lazily(async () => (await import('../dev.ts')).dev)),
     { examples: ['gw dev --port 8080'] },
   )
   documented(
@@ -30,7 +27,7 @@ export function serverCommands(gw: Command): void {
       gw
         .command('start')
         .description('run the gateway of gateway.config.*, or the reference gateway where there is none'),
-    ).action(start),
+    ).action(lazily(async () => (await import('../start.ts')).start)),
     {
       examples: ['gw start --port 8080 --data-dir /var/lib/gateway'],
       exits: {
@@ -52,12 +49,23 @@ export function serverCommands(gw: Command): void {
         .description(description)
         .addOption(configOption())
         .addOption(jsonOption())
-        .action((flags) => showConfig(name, flags)),
+        .action(
+          lazily(async () => {
+            const { showConfig } = await import('../config.ts')
+            return (flags: ConfigFlags) => showConfig(name, flags)
+          }),
+        ),
       { examples: [`gw config ${name}`], exits: { [exit.configuration]: 'the configuration is refused' } },
     )
-  documented(config.command('schema').description('its JSON Schema, for editors').action(printSchema), {
-    examples: ['gw config schema > gateway.schema.json'],
-  })
+  documented(
+    config
+      .command('schema')
+      .description('its JSON Schema, for editors')
+      .action(lazily(async () => (await import('../config.ts')).printSchema)),
+    {
+      examples: ['gw config schema > gateway.schema.json'],
+    },
+  )
 }
 
 function withServerOptions(command: Command): Command {
