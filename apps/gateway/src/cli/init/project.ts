@@ -7,7 +7,7 @@ export function projectFiles(name: string, gatewayVersion: string): Readonly<Rec
         private: true,
         version: '0.0.0',
         type: 'module',
-        engines: { node: '>=22.19' },
+        engines: { node: '>=22.18' },
         scripts: { dev: 'gw dev', start: 'gw start', doctor: 'gw doctor', typecheck: 'tsc --noEmit' },
         dependencies: { '@gw/gateway': gatewayVersion },
         devDependencies: { '@types/node': '^24.0.0', typescript: '>=5.8' },

@@ -1,4 +1,4 @@
-import { constants, copyFileSync, mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs'
+import { constants, copyFileSync, existsSync, mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
@@ -30,6 +30,18 @@ export interface ReadOnlyDirectory {
   close(): void
 }
 
+/** Node before 22.15 opens paths only. */
+const takesUrls = opens(new URL('file::memory:'))
+
+function opens(url: URL): boolean {
+  try {
+    new DatabaseSync(url).close()
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** Opens a data directory for reading. */
 export function openDirectory(path: string): ReadOnlyDirectory {
   const directory = realpathSync(path)
@@ -37,7 +49,7 @@ export function openDirectory(path: string): ReadOnlyDirectory {
   const holder = holderOf(directory)
   const left = statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0
   const state = holder !== undefined ? 'live' : left > 0 ? 'crashed' : 'closed'
-  const copy = state === 'crashed' ? copyOf(file) : undefined
+  const copy = state === 'crashed' || (state === 'closed' && !takesUrls) ? copyOf(file) : undefined
   // An immutable file is read without a lock, and without the index of the log that SQLite would make beside it.
   const source = copy ?? (state === 'live' ? file : new URL(`${pathToFileURL(file).href}?immutable=1`))
   let connection: DatabaseSync
@@ -77,7 +89,8 @@ function copyOf(file: string): string {
     })
   for (let n = 0; n < tries; n++) {
     const before = String(states())
-    for (const suffix of ['', '-wal']) copyFileSync(file + suffix, copy + suffix, constants.COPYFILE_FICLONE)
+    for (const suffix of ['', '-wal'])
+      if (existsSync(file + suffix)) copyFileSync(file + suffix, copy + suffix, constants.COPYFILE_FICLONE)
     if (String(states()) === before) return copy
   }
   rmSync(folder, { recursive: true, force: true })
@@ -106,7 +119,7 @@ function databaseOf(directory: string, file: string, reader: Reader, schemas: Sc
     directory,
     file,
     durability: 'fsync',
-    health: { state: 'open', pendingWrites: 0, commits: 0, writes: 0 },
+    health: { state: 'open', pendingWrites: 0, commits: 0, commitMs: 0, writes: 0 },
     reader,
     unit: () => ({ add() {}, commit: () => Promise.reject(refused()) }),
     write: () => Promise.reject(refused()),
