@@ -171,10 +171,23 @@ export class Cluster {
         this.breaks('R2 liveness', `${run.id} is ${run.status} (${run.reason}), owner ${run.owner}`)
       for (const client of clients)
         if (!client.done) this.breaks('P2 liveness', `${client.user} has requests without an answer`)
+      this.#keysHeard()
       journal.end(this.database.rows)
     }
     for (const use of ambient.uses.splice(0)) this.breaks('ambient', use)
     for (const node of this.nodes) node.crash()
+  }
+
+  /** Whoever counts as settled has told its key. */
+  #keysHeard(): void {
+    const { tables, keys } = this.database
+    for (const { id, settled, status, links } of tables.runs.values()) {
+      const link = links['key'] as { readonly key: string; readonly token: string } | undefined
+      if (live.has(status) || !settled || link === undefined) continue
+      const row = keys.get(link.key)
+      if (row?.token === link.token && row.response === undefined)
+        this.breaks('O4 keys are driven from the outcome', `${id} is ${status} and settled, and its key has no answer`)
+    }
   }
 
   #unfinished() {

@@ -24,7 +24,7 @@ export async function runSeed(seed: number, { ambient, traced, bug }: SeedOption
   const chance = new Chance(seed)
   const leaseMs = chance.pick([1_500, 3_000, 6_000])
   const sealed = chance.odds(0.25)
-  const apart = chance.odds(0.2)
+  const apart = chance.odds(0.3)
   const cluster = new Cluster({
     ambient,
     traced,
