@@ -34,7 +34,9 @@ test('G12: every command of gw that a document names is there', () => {
       }
       if (second === undefined) continue
       if (!groups.has(first)) groups.set(first, commandsOf(help(first)))
-      if (!groups.get(first)!.has(second)) unknown.push(`${document}: gw ${first} ${second}`)
+      // A command without commands of its own has an argument there.
+      const inside = groups.get(first)!
+      if (inside.size > 0 && !inside.has(second)) unknown.push(`${document}: gw ${first} ${second}`)
     }
   }
   expect(top.size).toBeGreaterThan(3)
