@@ -16,6 +16,7 @@ const help = (...command: readonly string[]) =>
 
 /** The names of the commands that a help text lists. */
 function commandsOf(text: string): Set<string> {
+  if (!/^Usage: .*\[command\]/m.test(text)) return new Set()
   return new Set([...text.matchAll(/^ {2}([a-z][a-z-]*)(?:\|[a-z-]+)?(?: |$)/gm)].map(([, name = '']) => name))
 }
 
