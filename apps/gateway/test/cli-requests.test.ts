@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { CircuitBreaker } from '@gw/breaker'
+import { ConnectionPool } from '@gw/pool'
 import { expect, test } from 'vitest'
 import { type Admin, adminOf, operateToken, readToken } from './admin-listener.ts'
 import { bareEnv, cli, type Ended, freshFolder, gw, shapeOf } from './cli-process.ts'
@@ -282,4 +284,30 @@ test('G12: bench prints rate and percentiles, and 1 where answers are errors', a
   const { requests, statuses, latencyMs } = JSON.parse(json.out)
   expect([statuses, latencyMs.p99 >= latencyMs.p50]).toEqual([{ 201: requests }, true])
   expect(await gw(['bench', 'http://127.0.0.1:1/'])).toMatchObject({ code: 69 })
+})
+
+test('G12: a breaker is forced open, closed and reset; a pool is resized and refreshed', async () => {
+  const admin = await adminOf({}, (gateway) => {
+    gateway.breakers.add('billing', new CircuitBreaker({ name: 'billing' }))
+    const pool = new ConnectionPool({ name: 'database', min: 0, max: 4 })
+    pool.register('primary', { create: async () => ({}) })
+    gateway.pools.add(pool)
+  })
+  const ask = asking(admin)
+  expect(shapeOf((await ask('breakers', 'ls')).out)).toEqual([
+    'breaker  state  failures  rate  last failure  next try',
+    'billing  CLOSED  0  0 %',
+  ])
+  expect((await ask('breakers', 'open', 'billing')).out).toBe('billing  OPEN\n')
+  expect((await ask('breakers', 'show', 'billing')).out).toMatch(/forced +open/)
+  expect((await ask('breakers', 'reset', 'billing')).out).toBe('billing  CLOSED\n')
+  expect((await ask('pools', 'resize', 'database', '--max', '9')).code).toBe(0)
+  const { connection_pools: pools } = JSON.parse((await ask('pools', 'ls', '--json')).out)
+  expect(pools.database.maxConnections).toBe(9)
+  expect(shapeOf((await ask('pools', 'ls')).out)[0]).toBe('pool  lent  idle  min  max  waiting  timeouts  errors  wait')
+  expect((await ask('pools', 'refresh', 'database')).out).toContain('refreshed successfully')
+  const { events } = await admin.gateway.events.query({ subject: 'billing' })
+  expect(events.map(({ type }) => type)).toEqual(
+    expect.arrayContaining(['admin.circuit-breaker.open', 'admin.circuit-breaker.reset']),
+  )
 })

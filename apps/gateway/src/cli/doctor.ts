@@ -33,7 +33,11 @@ async function examine(flags: StoreFlags & { readonly deep?: boolean }): Promise
   const { findings: primary, look } = await checkPrimary(dataDir, databaseUrl, redisUrl)
   findings.push(...primary)
   try {
-    if (look !== undefined) findings.push(...(await checkRuns(look)), ...(await checkEvents(look, flags.deep === true)))
+    // Tables of another version are not read as if they were of this one.
+    const current = (owner: string) =>
+      look?.schemas.some((schema) => schema.owner === owner && schema.found === schema.known) === true
+    if (look !== undefined && current('checkpoint')) findings.push(...(await checkRuns(look)))
+    if (look !== undefined && current('events')) findings.push(...(await checkEvents(look, flags.deep === true)))
   } catch (error) {
     findings.push(
       failed(

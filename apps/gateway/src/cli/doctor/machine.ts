@@ -27,7 +27,7 @@ function compare(a: string, b: string): number {
 }
 
 /** Files that only their owner may read. */
-const secret = /^(?:gateway\.db(?:-wal|-shm)?|keys\.db|admin-token|lock|lock-holder)$/
+const secret = /^(?:gateway\.db(?:-wal|-shm)?|keys\.db|admin-token|signing-key\.pem|lock|lock-holder)$/
 const tightBytes = 67_108_864
 const lowBytes = 1_073_741_824
 
