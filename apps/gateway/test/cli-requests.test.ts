@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { CircuitBreaker } from '@gw/breaker'
 import { ConnectionPool } from '@gw/pool'
 import { expect, test } from 'vitest'
@@ -310,4 +311,25 @@ test('G12: a breaker is forced open, closed and reset; a pool is resized and ref
   expect(events.map(({ type }) => type)).toEqual(
     expect.arrayContaining(['admin.circuit-breaker.open', 'admin.circuit-breaker.reset']),
   )
+})
+
+test('G12: events of a running gateway are verified, proved, exported, rebuilt, archived and erased', async () => {
+  const archive = freshFolder()
+  const admin = await adminOf({ audit: { archive, projections: true, maxSegmentBytes: 400, maxEvents: 1 } })
+  const ask = asking(admin)
+  for (let i = 0; i < 5; i++) await admin.gateway.events.append('noted', { i }, { actor: 'ann' })
+  const folder = freshFolder()
+  const [proof, bundle] = [`${folder}/proof.json`, `${folder}/events.ndjson`]
+  expect(await ask('events', 'prove', '2', '-o', proof)).toEqual({ code: 0, out: '', err: '' })
+  const { verifier } = JSON.parse(readFileSync(proof, 'utf8'))
+  expect((await gw(['events', 'check', proof, '--verifier', verifier])).code).toBe(0)
+  expect((await ask('events', 'verify')).out).toContain('Nothing is missing at its end')
+  expect((await ask('events', 'export', '-o', bundle)).code).toBe(0)
+  expect((await ask('events', 'export', '-o', bundle)).err).toContain('nothing is written over')
+  expect((await gw(['events', 'verify', bundle, '--verifier', verifier])).code).toBe(0)
+  expect((await ask('events', 'rebuild')).out).toMatch(/^projection {2}/)
+  expect(await ask('events', 'erase', 'ann')).toMatchObject({ code: 64, err: expect.stringContaining('--yes') })
+  expect((await ask('events', 'erase', 'ann', '--yes')).out).toMatch(/^receipt +[0-9a-f]{32}\n/)
+  expect((await ask('events', 'archive', '--force')).out).toMatch(/^[1-9]\d* segments sealed, [1-9]\d* archived/)
+  expect((await ask('events', 'query', '--actor', 'ann', '--json')).out).toContain('"noted"')
 })
