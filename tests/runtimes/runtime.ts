@@ -67,6 +67,8 @@ async function workerd(): Promise<Runtime> {
   const miniflare = new Miniflare({
     modules: [{ type: 'ESModule', path: 'worker.mjs', contents: outputFiles[0]?.text ?? '' }],
     compatibilityDate: '2026-07-01',
+    compatibilityFlags: ['nodejs_compat'],
+    durableObjects: { STORES: { className: 'Stores', useSQLite: true } },
   })
   return {
     name: 'workerd',

@@ -14,7 +14,9 @@ let failed = false
 async function prove(row: Row, runtime: Runtime): Promise<void> {
   let outcome: Outcome
   try {
-    outcome = await (row.proof === 'gateway' ? proveGateway(runtime) : runtime.prove(row.proof))
+    outcome = await (row.proof === 'gateway'
+      ? proveGateway(runtime)
+      : runtime.prove(row.on?.[runtime.name] ?? row.proof))
   } catch (error) {
     outcome = { passed: 0, failures: [{ name: 'it runs', error: String(error) }] }
   }

@@ -8,11 +8,11 @@ export interface Row {
   readonly what: string
   /** The proof, `<module>.<export>`; `gateway` starts the reference server. */
   readonly proof: string
+  /** The proof of a runtime that has one of its own: on workerd, SQLite is a Durable Object's. */
+  readonly on?: Readonly<Record<string, string>>
   /** The runtimes that have no cell, and why. */
   readonly not?: Readonly<Record<string, string>>
 }
-
-const thread = '`node:sqlite` and worker threads, which workerd does not have'
 
 /** What is proved, package by package. */
 export const rows: readonly Row[] = [
@@ -22,7 +22,7 @@ export const rows: readonly Row[] = [
     folder: 'packages/checkpoint',
     what: 'SQLite store',
     proof: 'sqlite.checkpoint',
-    not: { workerd: `the SQLite store needs ${thread}` },
+    on: { workerd: 'durable-object.checkpoint' },
   },
   { folder: 'packages/dedup', what: '`dedup()`', proof: 'dedup.middleware' },
   { folder: 'packages/dedup', what: 'memory store', proof: 'dedup.memory' },
@@ -30,7 +30,7 @@ export const rows: readonly Row[] = [
     folder: 'packages/dedup',
     what: 'SQLite store',
     proof: 'sqlite.dedup',
-    not: { workerd: `the SQLite store needs ${thread}` },
+    on: { workerd: 'durable-object.dedup' },
   },
   { folder: 'packages/events', what: '`audit()`', proof: 'events.middleware' },
   { folder: 'packages/events', what: 'memory store', proof: 'events.memory' },
@@ -38,7 +38,7 @@ export const rows: readonly Row[] = [
     folder: 'packages/events',
     what: 'SQLite store',
     proof: 'sqlite.events',
-    not: { workerd: `the SQLite store needs ${thread}` },
+    on: { workerd: 'durable-object.events' },
   },
   { folder: 'packages/breaker', what: '`breaker()`', proof: 'breaker.middleware' },
   {
@@ -47,7 +47,12 @@ export const rows: readonly Row[] = [
     proof: 'pool.middleware',
     not: { workerd: 'generic-pool does not bundle for Workers, and a connection there ends with its request' },
   },
-  { folder: 'packages/sqlite', what: 'the database', proof: 'sqlite.database', not: { workerd: `it needs ${thread}` } },
+  {
+    folder: 'packages/sqlite',
+    what: 'the database',
+    proof: 'sqlite.database',
+    on: { workerd: 'durable-object.database' },
+  },
   {
     folder: 'apps/gateway',
     what: 'the server',

@@ -4,6 +4,7 @@ import type { Proof } from './proof.ts'
 import * as breaker from './proofs/breaker.ts'
 import * as checkpoint from './proofs/checkpoint.ts'
 import * as dedup from './proofs/dedup.ts'
+import { durableObjectProofs, type EmptiableStorage } from './proofs/durable-object.ts'
 import * as events from './proofs/events.ts'
 
 const proofs: Record<string, Proof> = {
@@ -16,10 +17,31 @@ const proofs: Record<string, Proof> = {
   'events.middleware': events.middleware,
 }
 
-const worker: { fetch(request: Request): Promise<Response> } = {
-  async fetch(request) {
-    const proof = proofs[new URL(request.url).pathname.slice(1)]
-    return proof === undefined ? new Response(null, { status: 404 }) : Response.json(await proof.run())
+interface Environment {
+  readonly STORES: { idFromName(name: string): object; get(id: object): { fetch(request: Request): Promise<Response> } }
+}
+
+const answered = async (proof: Proof | undefined): Promise<Response> =>
+  proof === undefined ? new Response(null, { status: 404 }) : Response.json(await proof.run())
+
+/** The Durable Object in whose SQLite the stores are proved. */
+export class Stores {
+  readonly #proofs: Record<string, Proof>
+
+  constructor({ storage }: { readonly storage: EmptiableStorage }) {
+    this.#proofs = durableObjectProofs(storage)
+  }
+
+  fetch(request: Request): Promise<Response> {
+    return answered(this.#proofs[new URL(request.url).pathname.slice('/durable-object.'.length)])
+  }
+}
+
+const worker: { fetch(request: Request, environment: Environment): Promise<Response> } = {
+  fetch(request, { STORES }) {
+    const name = new URL(request.url).pathname.slice(1)
+    if (name.startsWith('durable-object.')) return STORES.get(STORES.idFromName(name)).fetch(request)
+    return answered(proofs[name])
   },
 }
 

@@ -1,4 +1,4 @@
-import type { Durability, Reader, Unit, Write } from './unit.ts'
+import type { Durability, Procedures, Reader, Unit, Write } from './unit.ts'
 
 /** Where the database lies and how it commits. */
 export interface DatabaseOptions {
@@ -24,22 +24,27 @@ export interface DatabaseHealth {
   readonly writes: number
 }
 
-/** One SQLite file with group commit: a writer thread, and a connection for reads in this thread. */
-export interface Database {
-  readonly directory: string
-  readonly file: string
+/** What stores need of an embedded database: of the one that `openDatabase` gives, or a Durable Object's. */
+export interface StoreDatabase {
   readonly durability: Durability
-  readonly health: DatabaseHealth
-  /** Reads what is committed. Synchronous, on a read-only connection of this thread. */
+  /** Reads what is committed. Synchronous. */
   readonly reader: Reader
   unit(options?: { readonly durability?: Durability }): Unit
   /** Commits one write in a unit of its own and resolves to the procedure's result. */
   write<Result>(write: Write, options?: { readonly durability?: Durability }): Promise<Result>
   /**
    * Brings the schema of `owner` to the last of `migrations` (SQL texts, one a version, forwards only), in one transaction.
-   * Rejects with `schema_too_new` when the file is ahead of the code. Safe to call again and concurrently.
+   * Rejects with `schema_too_new` when the file is ahead of the code. Safe to call again and concurrently. `procedures` are the
+   * owner's writes, for a database that cannot load them by their URL.
    */
-  migrate(owner: string, migrations: readonly string[]): Promise<void>
+  migrate(owner: string, migrations: readonly string[], procedures?: Procedures): Promise<void>
+}
+
+/** One SQLite file with group commit: a writer thread, and a read-only connection for reads in this thread. */
+export interface Database extends StoreDatabase {
+  readonly directory: string
+  readonly file: string
+  readonly health: DatabaseHealth
   /** Writes a consistent copy of the database to `file`, which must not exist, while writes go on. */
   backup(file: string): Promise<void>
   /** Calls `listener` once when an I/O error makes the database unusable; at once if it already is. */

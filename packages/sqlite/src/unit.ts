@@ -7,7 +7,8 @@ export type Durability = 'memory' | 'os' | 'fsync' | 'replicated'
 /**
  * One write: a named synchronous function of a store, run by the writer thread inside the unit's transaction.
  *
- * `procedure` is `<module URL>#<name>`, where the module exports `procedures: Procedures`; `args` must be structured-cloneable.
+ * `procedure` is `<module URL>#<owner>.<name>`, where the module exports `procedures: Procedures`; `args` must be
+ * structured-cloneable. The owner, which may be left out, tells bundled modules apart, which all have one URL.
  */
 export interface Write {
   readonly procedure: string

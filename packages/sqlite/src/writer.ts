@@ -12,6 +12,7 @@ import {
   type UnitMessage,
   type WriterData,
 } from './messages.ts'
+import { procedureIn } from './procedure-name.ts'
 import type { Connection, Procedures, SqlValue } from './unit.ts'
 
 class Refused extends Error {
@@ -209,7 +210,7 @@ async function load(id: number, name: string): Promise<void> {
   const at = name.lastIndexOf('#')
   try {
     const module = (await import(name.slice(0, at))) as { procedures?: Procedures }
-    const procedure = module.procedures?.[name.slice(at + 1)]
+    const procedure = module.procedures?.[procedureIn(name)]
     if (procedure !== undefined) procedures[id] = procedure
   } catch {
     // The unit that names it is refused with `procedure_failed`.

@@ -1,4 +1,4 @@
-import type { Connection, Database, Procedures, SqlValue } from '@gw/sqlite'
+import type { Connection, Procedures, SqlValue, StoreDatabase } from '@gw/sqlite'
 import { crcOf } from '../crc32.ts'
 import type { RunRecord, RunStatus, StepRecord, StepState } from '../run-record.ts'
 import type {
@@ -50,8 +50,8 @@ import { columns, endedBadly, fromRow, type RunRow, toRow } from './run-row.ts'
 
 /** What a SQLite store is made on. */
 export interface SqliteCheckpointStoreOptions {
-  /** An open database of `@gw/sqlite`; whoever opened it closes it. */
-  readonly db: Database
+  /** An open database of `@gw/sqlite`, or a Durable Object's; whoever opened it closes it. */
+  readonly db: StoreDatabase
 }
 
 const migrations = [
@@ -374,13 +374,13 @@ function queryOf({ status, limit, ...query }: OneListing): { readonly sql: strin
   return { sql: `${select}${indexed} ${filter} ORDER BY id DESC LIMIT ?`, params: [...params, limit] }
 }
 
-const accept = `${import.meta.url}#accept`
-const keep = `${import.meta.url}#keep`
-const finish = `${import.meta.url}#finish`
+const accept = `${import.meta.url}#checkpoint.accept`
+const keep = `${import.meta.url}#checkpoint.keep`
+const finish = `${import.meta.url}#checkpoint.finish`
 
 /** Keeps runs in the embedded database; one process at a time. */
 export function sqliteCheckpointStore({ db }: SqliteCheckpointStoreOptions): CheckpointStore {
-  const named = (name: string, args: unknown) => ({ procedure: `${import.meta.url}#${name}`, args })
+  const named = (name: string, args: unknown) => ({ procedure: `${import.meta.url}#checkpoint.${name}`, args })
   const payload = (id: string, seq: number) =>
     db.reader.get<PayloadRow>('SELECT * FROM gw_run_payload WHERE run = ? AND seq = ?', id, seq)
   return {
@@ -388,7 +388,7 @@ export function sqliteCheckpointStore({ db }: SqliteCheckpointStoreOptions): Che
     shared: false,
     transactional: true,
     database: db,
-    open: () => db.migrate('checkpoint', migrations),
+    open: () => db.migrate('checkpoint', migrations, procedures),
     unit: () => db.unit(),
 
     accept: (run, input, past) => ({

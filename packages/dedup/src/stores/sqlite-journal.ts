@@ -4,12 +4,17 @@ import type { KeyLink } from '../store.ts'
 /** What the journal needs of a database of `@gw/sqlite`. */
 export interface JournalDatabase {
   readonly reader: { all<Row>(sql: string): Row[] }
-  migrate(owner: string, migrations: readonly string[]): Promise<void>
+  migrate(owner: string, migrations: readonly string[], procedures?: JournalProcedures): Promise<void>
   write<Result>(write: { readonly procedure: string; readonly args: unknown }): Promise<Result>
 }
 
 interface Connection {
   run(sql: string, ...params: readonly (null | number | string | Uint8Array)[]): number
+}
+
+type JournalProcedures = {
+  add(connection: Connection, entry: JournalEntry): void
+  remove(connection: Connection, link: KeyLink): void
 }
 
 const migrations = [
@@ -29,10 +34,7 @@ interface Row {
 }
 
 /** The writes of this journal; run by the writer thread. */
-export const procedures: {
-  add(connection: Connection, entry: JournalEntry): void
-  remove(connection: Connection, link: KeyLink): void
-} = {
+export const procedures: JournalProcedures = {
   add(connection: Connection, { link, response, windowMs, until }: JournalEntry): void {
     connection.run(
       'INSERT OR REPLACE INTO gw_key_journal VALUES (?, ?, ?, ?, ?, ?, ?)',
@@ -55,10 +57,10 @@ export const procedures: {
  * the process as well.
  */
 export function sqliteCompletionJournal({ db }: { readonly db: JournalDatabase }): CompletionJournal {
-  const named = (name: string, args: unknown) => ({ procedure: `${import.meta.url}#${name}`, args })
+  const named = (name: string, args: unknown) => ({ procedure: `${import.meta.url}#dedup-journal.${name}`, args })
   let opened: Promise<void> | undefined
   const open = () => {
-    opened ??= db.migrate('dedup-journal', migrations)
+    opened ??= db.migrate('dedup-journal', migrations, procedures)
     return opened
   }
   return {

@@ -1,4 +1,4 @@
-import type { Connection, Database, Procedures } from '@gw/sqlite'
+import type { Connection, Procedures, StoreDatabase } from '@gw/sqlite'
 import { type KeptSecret, newSecret, secretFrom } from '../secret.ts'
 import type { ClaimAnswer, DedupStore, KeyLink, KeyListener, KeyRecord, NewClaim, StoredResponse } from '../store.ts'
 
@@ -6,8 +6,8 @@ export { type JournalDatabase, sqliteCompletionJournal } from './sqlite-journal.
 
 /** What a SQLite store is made on. */
 export interface SqliteDedupStoreOptions {
-  /** An open database of `@gw/sqlite`; whoever opened it closes it. */
-  readonly db: Database
+  /** An open database of `@gw/sqlite`, or a Durable Object's; whoever opened it closes it. */
+  readonly db: StoreDatabase
   readonly now?: () => number
   /** A monotonic clock for leases. */
   readonly monotonic?: () => number
@@ -242,10 +242,10 @@ interface Opening {
 }
 
 /** One number for each opening of a database, which only one process has at a time. */
-const openings = new WeakMap<Database, Opening>()
+const openings = new WeakMap<StoreDatabase, Opening>()
 
-const claim = `${import.meta.url}#claim`
-const complete = `${import.meta.url}#complete`
+const claim = `${import.meta.url}#dedup.claim`
+const complete = `${import.meta.url}#dedup.complete`
 
 /**
  * Keeps keys in the embedded database; one process at a time. Leases run on the monotonic clock and end with the process; a
@@ -256,7 +256,7 @@ export function sqliteDedupStore({
   now = () => Date.now(),
   monotonic = () => performance.now(),
 }: SqliteDedupStoreOptions): DedupStore {
-  const named = (name: string, args: unknown) => ({ procedure: `${import.meta.url}#${name}`, args })
+  const named = (name: string, args: unknown) => ({ procedure: `${import.meta.url}#dedup.${name}`, args })
   let shared: Opening
   let opening = 0
   const clocks = (): Clocks => ({ opening, now: now(), monotonic: monotonic() })
@@ -272,7 +272,7 @@ export function sqliteDedupStore({
     joinable: true,
     database: db,
     async open() {
-      await db.migrate('dedup', migrations)
+      await db.migrate('dedup', migrations, procedures)
       let known = openings.get(db)
       if (known === undefined) {
         known = { number: db.write<number>(named('open', {})), claims: 0, listeners: new Set() }

@@ -1,4 +1,4 @@
-import type { Connection, Database, Procedures, SqlValue } from '@gw/sqlite'
+import type { Connection, Procedures, SqlValue, StoreDatabase } from '@gw/sqlite'
 import { sameBytes } from '../bytes.ts'
 import { refuseUnknown } from '../errors.ts'
 import { genesis, type NewEvent, type StoredEvent } from '../event.ts'
@@ -8,8 +8,8 @@ import type { AppendResult, EventLog, Expected, Head, Register, StoreQuery } fro
 
 /** What a SQLite log is made on. */
 export interface SqliteEventStoreOptions {
-  /** An open database of `@gw/sqlite`; whoever opened it closes it. */
-  readonly db: Database
+  /** An open database of `@gw/sqlite`, or a Durable Object's; whoever opened it closes it. */
+  readonly db: StoreDatabase
 }
 
 const migrations = [
@@ -290,10 +290,10 @@ export function sqliteEventStore({ db, ...unknown }: SqliteEventStoreOptions): E
     durable: true,
     gapless: true,
     database: db,
-    open: () => db.migrate('events', migrations),
+    open: () => db.migrate('events', migrations, procedures),
     unit: (options) => db.unit(options),
     append: (stream, events, expected, now, onRepeat = 'answer') => ({
-      procedure: `${import.meta.url}#append`,
+      procedure: `${import.meta.url}#events.append`,
       args: argsOf(stream, events, expected, now, onRepeat),
     }),
     async read(query) {
@@ -326,9 +326,9 @@ export function sqliteEventStore({ db, ...unknown }: SqliteEventStoreOptions): E
       )
     },
     setRegister: (name, value, version) => ({
-      procedure: `${import.meta.url}#setRegister`,
+      procedure: `${import.meta.url}#events.setRegister`,
       args: { name, value, version },
     }),
-    drop: ({ position, hash }) => ({ procedure: `${import.meta.url}#drop`, args: { position, hash } }),
+    drop: ({ position, hash }) => ({ procedure: `${import.meta.url}#events.drop`, args: { position, hash } }),
   }
 }
