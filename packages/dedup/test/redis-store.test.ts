@@ -2,12 +2,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { sharedRedis, sharedRedisCluster } from '@gw/services'
-import { createClient, createCluster } from 'redis'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type RedisClient, redisClientOptions, redisDedupStore } from '../src/stores/redis.ts'
+import { type RedisClient, redisDedupStore } from '../src/stores/redis.ts'
 import { testDedupStore } from '../src/testing.ts'
-import { afterwards, appOf, deduplicatorOf, send } from './fixture.ts'
-import { connected } from './redis-clients.ts'
+import { appOf, deduplicatorOf, send } from './fixture.ts'
+import { connected, forThisTest, libraries } from './redis-clients.ts'
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
@@ -20,16 +19,14 @@ function suite(client: () => RedisClient): void {
   })
 }
 
-describe('Redis', () => {
-  const client = connected(async () => createClient({ url: (await sharedRedis()).url, ...redisClientOptions() }))
+describe.each(libraries)('Redis through $name', (library) => {
+  const client = connected(async () => library.single((await sharedRedis()).url))
   beforeAll(client.open)
   afterAll(client.close)
   suite(client.get)
 
   test('I2: with a subscriber the settlement of an awaited key reaches other processes', async () => {
-    const subscriber = createClient({ url: (await sharedRedis()).url })
-    await subscriber.connect()
-    afterwards(async () => subscriber.destroy())
+    const subscriber = await forThisTest(library.single((await sharedRedis()).url))
     const prefix = `test:${crypto.randomUUID()}:`
     const one = redisDedupStore({ client: client.get(), prefix, onRisk: () => {} })
     const two = redisDedupStore({ client: client.get(), subscriber, prefix, onRisk: () => {} })
@@ -67,7 +64,7 @@ describe('Redis', () => {
       replaces: undefined,
     }
     expect((await store.tryClaim({ ...claim, key: 'a', token: 'a' })).kind).toBe('claimed')
-    await client.get().sendCommand(['SCRIPT', 'FLUSH'])
+    await library.command(client.get(), 'SCRIPT', 'FLUSH')
     expect((await store.tryClaim({ ...claim, key: 'b', token: 'b' })).kind).toBe('claimed')
   })
 
@@ -107,14 +104,16 @@ describe('Redis', () => {
   })
 })
 
-describe('Redis Cluster', () => {
-  const client = connected(async () =>
-    createCluster({
-      rootNodes: (await sharedRedisCluster()).urls.map((url) => ({ url })),
-      defaults: redisClientOptions(),
-    }),
-  )
+describe.each(libraries)('Redis Cluster through $name', (library) => {
+  const client = connected(async () => library.cluster((await sharedRedisCluster()).urls))
   beforeAll(client.open, 60_000)
   afterAll(client.close)
   suite(client.get)
+})
+
+test('a client of another package is refused by name', () => {
+  const client = { get: async () => null } as unknown as RedisClient
+  expect(() => redisDedupStore({ client })).toThrow(
+    'Expected `client` to be a client or a Cluster client of redis or ioredis',
+  )
 })

@@ -1,4 +1,4 @@
-import { type RedisCommands, textOf } from './redis-client.ts'
+import { type RedisCommands, textOf } from './redis-commands.ts'
 
 /** What of a Redis puts keys at risk. */
 export interface RedisRisk {

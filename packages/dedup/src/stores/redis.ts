@@ -1,22 +1,28 @@
 import { bytesOf, hexOf } from '../crypto.ts'
-import { codeOf, DedupError, onlyKnown, onlyPositive } from '../errors.ts'
+import { DedupError, onlyKnown, onlyPositive } from '../errors.ts'
 import { newSecret, secretFrom } from '../secret.ts'
 import type { ClaimAnswer, DedupStore, KeyLink, KeyListener, KeyRecord, NewClaim, StoredResponse } from '../store.ts'
 import type { Durability, Unit, Write } from '../unit.ts'
-import { commandsOf, type NodeRedisSubscriber, type RedisClient, type RedisCommands, textOf } from './redis-client.ts'
-import { Deadlines } from './redis-deadline.ts'
+import { commandsOf, listenOn, type RedisClient, type RedisSubscriber } from './redis-client.ts'
+import { textOf } from './redis-commands.ts'
+import { Scripts } from './redis-run.ts'
 import { type RedisRisk, risksOf } from './redis-safety.ts'
-import { type ScriptName, scripts } from './redis-scripts.ts'
 
-export type { NodeRedisClient, NodeRedisCluster, NodeRedisSubscriber, RedisClient } from './redis-client.ts'
+export type { IoRedisClient, IoRedisCluster, IoRedisSubscriber } from './ioredis-client.ts'
+export type { NodeRedisClient, NodeRedisCluster, NodeRedisSubscriber } from './node-redis-client.ts'
+export type { RedisClient, RedisSubscriber } from './redis-client.ts'
+export { ioRedisClientOptions, redisClientOptions } from './redis-client-options.ts'
 export type { RedisRisk } from './redis-safety.ts'
 
 /** What a Redis store is made on. */
 export interface RedisDedupStoreOptions {
-  /** A connected client of the `redis` package, single or Cluster; whoever made it closes it. See {@link redisClientOptions}. */
+  /**
+   * A connected client of the `redis` or the `ioredis` package, single or Cluster; whoever made it closes it. See
+   * {@link redisClientOptions} and {@link ioRedisClientOptions}.
+   */
   readonly client: RedisClient
   /** A second connected client, for news of settled keys from other processes. Without it, waiting polls only. */
-  readonly subscriber?: NodeRedisSubscriber
+  readonly subscriber?: RedisSubscriber
   /** What the names of keys begin with: `gw:dd:`. */
   readonly prefix?: string
   /** After how long without an answer a call fails: 5,000. */
@@ -27,33 +33,6 @@ export interface RedisDedupStoreOptions {
   readonly strict?: boolean
   /** Told what of the server puts keys at risk, once, when the store opens: `console.warn`. */
   readonly onRisk?: (risks: readonly RedisRisk[]) => void
-}
-
-/**
- * Options for `createClient`, with which a connection that has died is noticed within the deadline and made again within a second.
- * In a Cluster they are its `defaults`.
- */
-export function redisClientOptions({ deadlineMs = 5_000 }: { readonly deadlineMs?: number } = {}): {
-  readonly disableOfflineQueue: true
-  readonly pingInterval: number
-  readonly commandOptions: { readonly timeout: 0 }
-  readonly socket: {
-    readonly connectTimeout: number
-    readonly socketTimeout: number
-    readonly reconnectStrategy: (retries: number) => number
-  }
-} {
-  return {
-    disableOfflineQueue: true,
-    // An idle connection is not a dead one: it is asked more often than it may be silent.
-    pingInterval: Math.ceil(deadlineMs / 3),
-    commandOptions: { timeout: 0 },
-    socket: {
-      connectTimeout: deadlineMs,
-      socketTimeout: deadlineMs,
-      reconnectStrategy: (retries) => Math.min(1_000, 50 * 2 ** Math.min(retries, 5)) * (0.5 + Math.random() / 2),
-    },
-  }
 }
 
 const knownOptions = new Set(['client', 'subscriber', 'prefix', 'deadlineMs', 'wait', 'strict', 'onRisk'])
@@ -95,7 +74,7 @@ export function redisDedupStore(options: RedisDedupStoreOptions): DedupStore {
   async function replicated(key: string): Promise<boolean> {
     if (wait === undefined) return true
     const { replicas, timeoutMs } = wait
-    return Number(await redis.send(nameOf(key), ['WAIT', String(replicas), String(timeoutMs)])) >= replicas
+    return Number(await redis.bounded(redis.commands.wait(nameOf(key), replicas, timeoutMs))) >= replicas
   }
 
   const procedures: Readonly<Record<string, (args: never) => Promise<unknown>>> = {
@@ -186,76 +165,11 @@ export function redisDedupStore(options: RedisDedupStoreOptions): DedupStore {
       ? {}
       : {
           async watch(listener: KeyListener) {
-            await subscriber.subscribe(channel, (name) => listener.settled?.(name.slice(prefix.length + 1, -1)))
-            return async () => {
-              await subscriber.unsubscribe(channel)
-            }
+            return listenOn(subscriber, channel, (name) => listener.settled?.(name.slice(prefix.length + 1, -1)))
           },
         }),
   }
   return store
-}
-
-/** Runs scripts by their digest, each call under the deadline. */
-class Scripts {
-  readonly commands: RedisCommands
-  readonly #deadlines: Deadlines
-  readonly #digests = new Map<ScriptName, string>()
-
-  constructor(commands: RedisCommands, deadlineMs: number) {
-    this.commands = commands
-    this.#deadlines = new Deadlines(deadlineMs)
-  }
-
-  async bounded<Result>(call: Promise<Result>): Promise<Result> {
-    try {
-      return await this.#deadlines.bound(call)
-    } catch (error) {
-      throw failureOf(error)
-    }
-  }
-
-  send(key: string, args: readonly (string | Uint8Array)[]): Promise<unknown> {
-    return this.bounded(this.commands.send(key, args))
-  }
-
-  async run(script: ScriptName, key: string, args: readonly (string | Uint8Array)[]): Promise<unknown> {
-    const digest = this.#digests.get(script) ?? (await this.#digest(script))
-    try {
-      return await this.#deadlines.bound(this.commands.send(key, ['EVALSHA', digest, '1', key, ...args]))
-    } catch (error) {
-      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw failureOf(error)
-    }
-    return this.send(key, ['EVAL', scripts[script], '1', key, ...args])
-  }
-
-  async #digest(script: ScriptName): Promise<string> {
-    const bytes = new Uint8Array(await crypto.subtle.digest('SHA-1', new TextEncoder().encode(scripts[script])))
-    const digest = hexOf(bytes)
-    this.#digests.set(script, digest)
-    return digest
-  }
-}
-
-/** What a server answers that takes no write now: nothing was applied. */
-const refusing =
-  /^(LOADING|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF|OOM|NOPERM|NOAUTH|WRONGPASS|BUSY|UNKILLABLE|MOVED|ASK|NOSCRIPT|UNBLOCKED)\b/
-/** What node-redis says when it has not sent a command. */
-const unsent = new Set(['ClientClosedError', 'ClientOfflineError', 'AbortError', 'ConnectionTimeoutError'])
-
-/** Tells what certainly was not applied from what may have been. */
-function failureOf(cause: unknown): unknown {
-  if (cause instanceof DedupError) return cause
-  const name = cause instanceof Error ? cause.constructor.name : ''
-  const message = cause instanceof Error ? cause.message : String(cause)
-  const code = codeOf(cause)
-  const certain =
-    unsent.has(name) || refusing.test(message) || code === 'ECONNREFUSED' || message === 'The queue is full'
-  return new DedupError(
-    certain ? 'unavailable' : 'unknown',
-    certain ? 'Redis takes no writes now' : 'The connection to Redis was lost before it answered',
-    { cause },
-  )
 }
 
 class RedisUnit implements Unit {

@@ -1,81 +1,25 @@
-import { connectPostgres, postgresDatabase } from '@gw/postgres'
-import { type FaultProxy, faultProxy, freshDatabase, postgres, redis, redisCluster } from '@gw/services'
-import { drizzle } from 'drizzle-orm/postgres-js'
-import type { Hono } from 'hono'
-import { createClient, createCluster } from 'redis'
+import { redis, redisCluster } from '@gw/services'
 import { describe, expect, test } from 'vitest'
 import type { DedupStore } from '../src/index.ts'
-import { postgresDedupStore } from '../src/stores/postgres.ts'
-import { type NodeRedisClient, type RedisRisk, redisClientOptions, redisDedupStore } from '../src/stores/redis.ts'
+import { type RedisRisk, redisDedupStore } from '../src/stores/redis.ts'
+import { appOn, deadlineMs, survives, through } from './away.ts'
 import { afterwards, appOf, codeOfAnswer, counting, gate, send } from './fixture.ts'
+import { type ClientLibrary, forThisTest, libraries } from './redis-clients.ts'
 
-const deadlineMs = 1_000
+type Options = Partial<Parameters<typeof redisDedupStore>[0]>
 
-async function redisOn(url: string, more: Partial<Parameters<typeof redisDedupStore>[0]> = {}): Promise<DedupStore> {
-  const client = createClient({ url, ...redisClientOptions({ deadlineMs }) })
-  client.on('error', () => {})
-  await client.connect()
-  afterwards(async () => client.destroy())
+async function redisOn(library: ClientLibrary, url: string, more: Options = {}): Promise<DedupStore> {
+  const client = await forThisTest(library.single(url, { deadlineMs }))
   return redisDedupStore({ client, deadlineMs, onRisk: () => {}, ...more })
 }
 
-async function postgresOn(url: string): Promise<DedupStore> {
-  const client = connectPostgres(url, { deadlineMs })
-  const db = postgresDatabase(drizzle(client), { deadlineMs })
-  afterwards(async () => {
-    await db.close()
-    await client.end()
-  })
-  return postgresDedupStore({ db })
-}
-
-const appOn = (store: DedupStore) =>
-  counting({}, undefined, { store, cache: false, monotonic: () => performance.now(), now: () => Date.now() })
-
-/** What is promised while a store is away, and when it is back. */
-async function survives(app: Hono, away: () => Promise<unknown>, back: () => Promise<unknown>): Promise<void> {
-  expect((await send(app, 'before')).status).toBe(201)
-  await away()
-  for (let i = 0; i < 2; i++) {
-    const began = performance.now()
-    expect(await codeOfAnswer(await send(app, `during${i}`))).toEqual([503, 'idempotency_store_unavailable'])
-    expect(performance.now() - began).toBeLessThan(deadlineMs + 500)
-  }
-  expect((await send(app, undefined)).status).toBe(201)
-  await back()
-  const began = performance.now()
-  await expect.poll(async () => (await send(app, 'after')).status, { timeout: 10_000, interval: 50 }).toBe(201)
-  expect(performance.now() - began).toBeLessThan(2_000 + deadlineMs)
-  expect((await send(app, 'before')).headers.get('idempotent-replayed')).toBe('true')
-  // A claim that was sent and not answered ran nothing, and does not keep its key.
-  await expect.poll(async () => (await send(app, 'during0')).status, { timeout: 10_000, interval: 50 }).toBe(201)
-}
-
-async function through(url: string): Promise<FaultProxy> {
-  const proxy = await faultProxy(url)
-  afterwards(() => proxy.close())
-  return proxy
-}
-
-describe('P10, R1: the store goes away', { timeout: 60_000 }, () => {
+describe.each(libraries)('P10, R1: Redis through $name goes away', { timeout: 60_000 }, (library) => {
   for (const mode of ['refuse', 'reset', 'blackhole', 'half-open-c2s', 'half-open-s2c'] as const) {
-    test(`Redis: ${mode}`, async () => {
+    test(mode, async () => {
       const server = await redis()
       afterwards(() => server.stop())
       const proxy = await through(server.url)
-      const { app } = appOn(await redisOn(proxy.url))
-      await survives(
-        app,
-        () => proxy.set(mode),
-        () => proxy.set('pass'),
-      )
-      const { lostBytes, resets } = proxy.counts
-      expect(lostBytes.c2s + lostBytes.s2c + resets).toBeGreaterThan(0)
-    })
-
-    test(`PostgreSQL: ${mode}`, async () => {
-      const proxy = await through(await freshDatabase())
-      const { app } = appOn(await postgresOn(proxy.url))
+      const { app } = appOn(await redisOn(library, proxy.url))
       await survives(
         app,
         () => proxy.set(mode),
@@ -86,51 +30,29 @@ describe('P10, R1: the store goes away', { timeout: 60_000 }, () => {
     })
   }
 
-  test('Redis stopped, and killed and started again on its file', async () => {
+  test('stopped, and killed and started again on its file', async () => {
     const server = await redis({ appendfsync: 'always' })
     afterwards(() => server.stop())
-    const { app } = appOn(await redisOn(server.url))
+    const { app } = appOn(await redisOn(library, server.url))
     await survives(
       app,
       async () => server.pause(),
       async () => server.resume(),
     )
-    const killed = appOn(await redisOn(server.url))
+    const killed = appOn(await redisOn(library, server.url))
     await survives(
       killed.app,
       () => server.kill(),
       () => server.restart(),
     )
   })
-
-  test('PostgreSQL stopped, and killed and started again', async () => {
-    const server = await postgres()
-    afterwards(() => server.stop())
-    const { app } = appOn(await postgresOn(server.url))
-    await survives(
-      app,
-      async () => server.pause(),
-      async () => server.resume(),
-    )
-    await survives(
-      appOn(await postgresOn(server.url)).app,
-      () => server.kill(),
-      () => server.restart(),
-    )
-  })
 })
 
-describe('R2: a failover after a claim', { timeout: 60_000 }, () => {
+describe.each(libraries)('R2: a failover after a claim, through $name', { timeout: 60_000 }, (library) => {
   test('in a Cluster whose replica has the claim, the key stays held, and its owner settles it at the new master', async () => {
     const cluster = await redisCluster({ masters: 3, replicas: 1, nodeTimeoutMs: 1_000 })
     afterwards(() => cluster.stop())
-    const client = createCluster({
-      rootNodes: cluster.urls.map((url) => ({ url })),
-      defaults: redisClientOptions({ deadlineMs }),
-    })
-    client.on('error', () => {})
-    await client.connect()
-    afterwards(async () => client.destroy())
+    const client = await forThisTest(library.cluster(cluster.urls, { deadlineMs }))
     const store = redisDedupStore({ client, deadlineMs, onRisk: () => {}, wait: { replicas: 1, timeoutMs: 500 } })
     const { opened, open } = gate()
     let calls = 0
@@ -161,34 +83,30 @@ describe('R2: a failover after a claim', { timeout: 60_000 }, () => {
   })
 
   /** A master, a replica whose link can be cut, and a client that is moved to the replica. */
-  async function pair(more: Partial<Parameters<typeof redisDedupStore>[0]> = {}) {
+  async function pair(more: Options = {}) {
     const master = await redis()
     afterwards(() => master.stop())
     const link = await through(master.url)
     const replica = await redis({ replicaOf: { port: link.port } })
     afterwards(() => replica.stop())
-    // A replica whose link is up may still get nothing: its stream begins with the first offset that it acknowledges.
+    // A replica whose link is up may still get nothing: its stream begins with the first offset that it acknowledges, and there is
+    // none until something is written.
+    await master.command('SET', 'written', 'first')
     await expect
       .poll(async () => String(await master.command('INFO', 'replication')), { timeout: 10_000 })
       .toMatch(/^slave0:.*,offset=[1-9]/m)
-    const clients = await Promise.all(
-      [master, replica].map(async ({ url }) => {
-        const client = createClient({ url, ...redisClientOptions({ deadlineMs }) })
-        client.on('error', () => {})
-        await client.connect()
-        afterwards(async () => client.destroy())
-        return client as unknown as NodeRedisClient
-      }),
+    const [atMaster, atReplica] = await Promise.all(
+      [master, replica].map(({ url }) => forThisTest(library.single(url, { deadlineMs }))),
     )
-    let current = clients[0]!
-    const client: NodeRedisClient = { sendCommand: (args, options) => current.sendCommand(args, options) }
+    let current = atMaster!
+    const client = library.moving(() => current)
     return {
       store: redisDedupStore({ client, deadlineMs, onRisk: () => {}, ...more }),
       cut: () => link.set('blackhole'),
       lost: () => link.counts.lostBytes.c2s + link.counts.lostBytes.s2c,
       async failOver() {
         await replica.command('REPLICAOF', 'NO', 'ONE')
-        current = clients[1]!
+        current = atReplica!
       },
     }
   }
@@ -230,12 +148,12 @@ describe('R2: a failover after a claim', { timeout: 60_000 }, () => {
   })
 })
 
-describe('R3: a server that puts keys at risk', { timeout: 30_000 }, () => {
+describe.each(libraries)('R3: a server that puts keys at risk, through $name', { timeout: 30_000 }, (library) => {
   async function risks(settings: Parameters<typeof redis>[0], more = {}): Promise<string[]> {
     const server = await redis(settings)
     afterwards(() => server.stop())
     let told: readonly RedisRisk[] = []
-    const store = await redisOn(server.url, {
+    const store = await redisOn(library, server.url, {
       onRisk(all) {
         told = all
       },
@@ -265,14 +183,14 @@ describe('R3: a server that puts keys at risk', { timeout: 30_000 }, () => {
     const replica = await redis({ replicaOf: master })
     afterwards(() => replica.stop())
     const claim = { key: 'k', token: 't', fingerprint: '', principalHash: '', link: undefined, leaseMs: 1, windowMs: 1 }
-    const store = await redisOn(replica.url)
+    const store = await redisOn(library, replica.url)
     await expect(store.tryClaim({ ...claim, replaces: undefined })).rejects.toMatchObject({ code: 'unavailable' })
   })
 
   test('a full server without eviction refuses claims, loses none, and serves again when there is room', async () => {
     const server = await redis({ appendfsync: 'always' })
     afterwards(() => server.stop())
-    const { app, calls } = appOn(await redisOn(server.url))
+    const { app, calls } = appOn(await redisOn(library, server.url))
     await send(app, 'before')
     await server.command('CONFIG', 'SET', 'maxmemory', '1')
     expect(await codeOfAnswer(await send(app, 'k'))).toEqual([503, 'idempotency_store_unavailable'])
@@ -288,7 +206,7 @@ describe('R3: a server that puts keys at risk', { timeout: 30_000 }, () => {
     await server.command('ACL', 'SETUSER', 'limited', 'on', '>pw', '~gw:*', '&*', '+@all', '-config', '-info')
     const url = server.url.replace('redis://', 'redis://limited:pw@')
     let told: readonly RedisRisk[] = []
-    const store = await redisOn(url, {
+    const store = await redisOn(library, url, {
       onRisk(all) {
         told = all
       },
