@@ -47,8 +47,12 @@ test.each([
       expect(await page.locator('h1').innerText()).toMatch(heading)
       expect([path, await overflow(page)]).toEqual([path, 0])
     }
-    await page.goto('/')
-    expect(await page.locator('gw-plot svg polyline').count()).toBeGreaterThan(4)
+    // A line needs two slots of five seconds, and the server has just been started.
+    const lines = async () => {
+      await page.goto('/')
+      return page.locator('gw-plot svg polyline').count()
+    }
+    await expect.poll(lines, { timeout: 60_000, interval: 500 }).toBeGreaterThan(4)
     await page.locator('gw-plot summary').first().click()
     expect(await page.locator('gw-plot table tbody tr').first().isVisible()).toBe(true)
     await page.goto('/requests')
