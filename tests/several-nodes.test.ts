@@ -112,7 +112,7 @@ test('R5: a node that is asked to stop hands its runs over at once', async () =>
 })
 
 /** 300 keys make the long tier. */
-const keys = Number(process.env['GW_ONCE_KEYS'] ?? 20)
+const keys = process.env['GW_TEST_LONG'] ? 300 : 20
 
 test.each(['PostgreSQL', 'Redis'])(
   `K: ${keys} keys, 60 requests at once with each, over three nodes with their keys in %s: one execution, the same bytes or 409`,

@@ -9,8 +9,23 @@ import { parseArgs, promisify } from 'node:util'
 import { postgres } from '@gw/services'
 import { overhead } from './overhead.ts'
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
+const [suite = '', ...options] = process.argv.slice(2)
+/** Suites of one package, which are programs of their own beside it. */
+const ofPackages: Readonly<Record<string, string>> = {
+  breaker: '../../packages/breaker/bench/breaker.ts',
+  pool: '../../packages/pool/bench/pool.ts',
+  replay: '../../packages/dedup/bench/replay.ts',
+  events: '../../packages/events/bench/events.ts',
+}
+const ofPackage = ofPackages[suite]
+if (ofPackage !== undefined) {
+  const program = fileURLToPath(new URL(ofPackage, import.meta.url))
+  const { status } = spawnSync(process.execPath, ['--conditions=@gw/source', program, ...options], { stdio: 'inherit' })
+  process.exit(status ?? 1)
+}
+
+const { values } = parseArgs({
+  args: options,
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '4' },
@@ -22,22 +37,7 @@ const suites: Readonly<Record<string, readonly string[]>> = {
   durable: ['plain', 'handwritten', 'gateway'],
   'durable-postgres': ['plain', 'handwritten-postgres', 'gateway-postgres'],
 }
-const [suite = ''] = positionals
 const machine = { cores: cpus().length, node: process.version, platform: process.platform }
-/** Suites of one package, which are programs of their own beside it. */
-const ofPackages: Readonly<Record<string, string>> = {
-  breaker: '../../packages/breaker/bench/breaker.ts',
-  pool: '../../packages/pool/bench/pool.ts',
-  replay: '../../packages/dedup/bench/replay.ts',
-  events: '../../packages/events/bench/events.ts',
-}
-const ofPackage = ofPackages[suite]
-if (ofPackage !== undefined) {
-  const program = fileURLToPath(new URL(ofPackage, import.meta.url))
-  const given = process.argv.slice(2).filter((argument) => argument !== suite)
-  const { status } = spawnSync(process.execPath, ['--conditions=@gw/source', program, ...given], { stdio: 'inherit' })
-  process.exit(status ?? 1)
-}
 if (suite === 'overhead') {
   const rows = await overhead(Number(values.rounds))
   if (values.json) console.log(JSON.stringify({ suite, machine, rows }))

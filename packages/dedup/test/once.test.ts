@@ -8,7 +8,7 @@ import { postgresDedupStore } from '../src/stores/postgres.ts'
 import { redisClientOptions, redisDedupStore } from '../src/stores/redis.ts'
 import { afterwards, appOf, deduplicatorOf, send } from './fixture.ts'
 
-const keys = Number(process.env['GW_ONCE_KEYS'] ?? 100)
+const keys = process.env['GW_TEST_LONG'] ? 300 : 100
 const repeats = 60
 
 const stores: Readonly<Record<string, () => Promise<readonly DedupStore[]>>> = {
