@@ -72,7 +72,7 @@ export class ByHand {
     const { store, now } = this.#core
     const fence = await this.#fenceOf(id)
     const record = (await store.get(id))!
-    const stored = patchOf(status === 'completed' ? { progress: 1, ...patch } : patch, now())
+    const stored = patchOf(patch, now())
     const before = record.data === undefined ? {} : JSON.parse(record.data)
     const body = new TextEncoder().encode(
       stored.merge === undefined ? (record.data ?? 'null') : JSON.stringify({ ...before, ...JSON.parse(stored.merge) }),

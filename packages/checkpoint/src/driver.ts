@@ -189,7 +189,17 @@ export class Driver {
     const settles = core.hooks.some(({ settle }) => settle !== undefined)
     const expiresAt = core.expiryOf(record.operation)
     const updatedAt = core.now()
-    const ended: RunRecord = { ...record, status, reason, owner: undefined, settled: !settles, expiresAt, updatedAt }
+    const progress = status === 'completed' ? 1 : record.progress
+    const ended: RunRecord = {
+      ...record,
+      status,
+      reason,
+      progress,
+      owner: undefined,
+      settled: !settles,
+      expiresAt,
+      updatedAt,
+    }
     const unit = store.unit()
     run?.flushInto(unit)
     const ending: Ending = { status, reason, outcome, settled: !settles, expiresAt, updatedAt }

@@ -58,7 +58,7 @@ export interface RunRecord {
   /** How often the run was taken over from an owner that died. */
   readonly recoveries: number
   readonly stage: string | undefined
-  /** 0 to 1. */
+  /** 0 to 1, and 1 once it has completed. */
   readonly progress: number | undefined
   /** What `update` and the manual calls keep, by `encode`. */
   readonly data: string | undefined

@@ -139,8 +139,8 @@ export type StoreNews =
  * 4. `claim` takes runs that are queued, that wait and are due, and that run under an owner whose lease has run out by the store's
  *    clock (or any other owner, `alone`), oldest first, at most `limit`; of the operations named, or with a cancellation asked for.
  *    It takes none that is parked, finished, not yet due or held by a living owner. Only a run that ran under another owner counts a recovery.
- * 5. A run finishes once. Its outcome is what the winner wrote, to the byte. It does not complete once cancellation was asked for
- *    (`cancel_requested`).
+ * 5. A run finishes once, with progress 1 if it completes. Its outcome is what the winner wrote, to the byte. It does not complete
+ *    once cancellation was asked for (`cancel_requested`).
  * 6. Steps come back in the order they were kept, values to the character or byte; with statements, the answer is the rows each changed.
  * 7. `cancel` queues a run that nobody runs, and marks one that somebody runs: its next `keep` is told, and so is its owner's `beat`;
  *    one that is put aside without knowing is queued. It refuses a finished run with `already_finished`.

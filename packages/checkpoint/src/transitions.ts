@@ -61,7 +61,16 @@ export function ended(run: RunRecord | undefined, held: Held, ending: Omit<Endin
   if (refusal !== undefined) return refusal
   if (ending.status === 'completed' && run!.cancelRequested) return 'cancel_requested'
   const { status, reason, settled, expiresAt, updatedAt } = ending
-  return changed(run!, { status, reason, settled, expiresAt, updatedAt, owner: undefined, wakeAt: undefined })
+  return changed(run!, {
+    status,
+    reason,
+    settled,
+    expiresAt,
+    updatedAt,
+    owner: undefined,
+    wakeAt: undefined,
+    ...(status === 'completed' ? { progress: 1 } : {}),
+  })
 }
 
 /** Whether a claim may take the run; `lives` says whether the lease of an owner still runs. */

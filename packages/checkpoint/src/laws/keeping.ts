@@ -79,8 +79,8 @@ export const keepingLaws: Laws = [
       equal(await store.outcome(run.id), answers[winner])
       const stored = await store.get(run.id)
       equal(
-        [stored?.status, stored?.owner, stored?.expiresAt],
-        [winner === 0 ? 'completed' : 'failed', undefined, 1_000],
+        [stored?.status, stored?.owner, stored?.expiresAt, stored?.progress],
+        [winner === 0 ? 'completed' : 'failed', undefined, 1_000, winner === 0 ? 1 : undefined],
       )
       const unwanted = await accepted(store)
       await put(store, store.cancel(unwanted.id, 5))

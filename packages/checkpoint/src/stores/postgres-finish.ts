@@ -58,6 +58,7 @@ async function finishKnown(tx: PostgresTransaction, guesses: readonly Guess[]): 
     revision: after.revision,
     status: after.status,
     reason: after.reason,
+    progress: after.progress,
     settled: after.settled ? 1 : 0,
     expires_at: after.expiresAt,
     updated_at: after.updatedAt,
@@ -70,12 +71,13 @@ async function finishKnown(tx: PostgresTransaction, guesses: readonly Guess[]): 
   const ids = await tx.execute<{ id: string }>(
     sql`WITH n AS MATERIALIZED (
       SELECT * FROM json_to_recordset(${json(rows)}) AS n(id text, fence bigint, before bigint, revision bigint, status text,
-        reason text, settled bigint, expires_at bigint, updated_at bigint, crc bigint)
+        reason text, progress double precision, settled bigint, expires_at bigint, updated_at bigint, crc bigint)
     ), held AS (
       SELECT r.id FROM n JOIN gw_run r ON r.id = n.id AND r.status = 'running' AND r.fence = n.fence
         AND r.revision = n.revision - 1 AND r.crc = n.before ORDER BY r.id FOR NO KEY UPDATE OF r
     ), done AS (
-      UPDATE gw_run r SET status = n.status, owner = NULL, wake_at = NULL, reason = n.reason, settled = n.settled,
+      UPDATE gw_run r SET status = n.status, owner = NULL, wake_at = NULL, reason = n.reason, progress = n.progress,
+        settled = n.settled,
         expires_at = n.expires_at, updated_at = n.updated_at, revision = n.revision, crc = n.crc
       FROM n JOIN held h ON h.id = n.id WHERE r.id = n.id RETURNING r.id, r.status
     ), counted AS (
