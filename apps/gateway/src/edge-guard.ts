@@ -181,7 +181,10 @@ export function refusalBody({ status, code, title }: Refusal): string {
   return JSON.stringify({ type: `urn:gw:problem:${code}`, title, status, code })
 }
 
-/** Answers a refusal and, where it says so, closes the connection once the answer is out. */
+/**
+ * Answers a refusal and, where it says so, closes the connection once the answer is out. Whoever is still at work on the request
+ * writes its answer into the void.
+ */
 export function refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
   const { status, headers, close } = refusal
   const body = refusalBody(refusal)
@@ -193,5 +196,13 @@ export function refuse(request: IncomingMessage, response: ServerResponse, refus
     ...(close ? { connection: 'close' } : {}),
   })
   response.end(body)
-  if (close) response.once('finish', () => request.socket.destroySoon())
+  response.writeHead = () => response
+  response.write = () => true
+  response.end = () => response
+  if (!close) return
+  response.once('finish', () => {
+    request.socket.destroySoon()
+    // Node forgets a request with its answer: whoever still waits for more of the body has to hear that none will come.
+    if (!request.complete) request.destroy()
+  })
 }

@@ -1,9 +1,9 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { getRequestListener } from '@hono/node-server'
-import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
-import { bodyTooLarge, type Refusal, refusalBody, refusalOf, refusalOfParseError, refuse } from './edge-guard.ts'
+import { Connections } from './connections.ts'
+import { bodyTooLarge, refusalOf } from './edge-guard.ts'
 import { GatewayError } from './errors.ts'
 
 /** Where a listener is to be, and the option that moves it elsewhere. */
@@ -31,38 +31,27 @@ export interface Listener {
 const maxHeadBytes = 16_384
 const maxUriBytes = 8_192
 const maxFields = 100
+/** How long a client may leave its answer lying. */
+const stalledMs = 30_000
 
 /** Serves `fetch` over node:http, behind the edge guard, with bounds on the head, on slow clients and on connections. */
 export async function listen(
   fetch: (request: Request, env: unknown) => Response | Promise<Response>,
   { host, port, option, maxBodyBytes, closing }: ListenOptions,
 ): Promise<Listener> {
-  /** Connections on which nothing is believed any more, however much of it has been read. */
-  const refused = new WeakSet<Socket>()
-  const handle = getRequestListener(
-    async (request, env) => {
-      const response = await fetch(request, env)
-      return refused.has((env as { readonly incoming: IncomingMessage }).incoming.socket)
-        ? RESPONSE_ALREADY_SENT
-        : response
-    },
-    { hostname: host },
-  )
-  const end = (request: IncomingMessage, response: ServerResponse, refusal: Refusal): void => {
-    if (refusal.close) refused.add(request.socket)
-    refuse(request, response, refusal)
-  }
+  const connections = new Connections()
+  const handle = getRequestListener(fetch, { hostname: host })
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
-    if (refused.has(request.socket)) return
+    if (!connections.enter(request, response)) return
     const limit = maxBodyBytes()
     const refusal = refusalOf(request, { maxUriBytes, maxFields, maxBodyBytes: limit })
     if (refusal !== undefined) {
-      end(request, response, refusal)
+      connections.refuse(request, response, refusal)
       return
     }
     if (closing()) response.setHeader('connection', 'close')
     if (request.headers['transfer-encoding'] !== undefined)
-      boundBody(request, limit, () => end(request, response, bodyTooLarge(limit)))
+      boundBody(request, limit, () => connections.refuse(request, response, bodyTooLarge(limit)))
     void handle(request, response)
   }
   const server = createServer(
@@ -79,27 +68,36 @@ export async function listen(
   // The guard counts the fields itself: Node would drop those above its limit without a word.
   server.maxHeadersCount = 0
   server.maxConnections = 10_000
+  // Of the handler's time there is no limit here, only of the client's: who does not take its answer, or has no request, goes.
+  server.setTimeout(stalledMs, (socket: Socket) => {
+    if (socket.writableLength > 0 || !connections.isBusy(socket)) socket.destroy()
+  })
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     continueWhenRead(request, response)
     answer(request, response)
   })
-  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) =>
-    end(request, response, {
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    if (!connections.enter(request, response)) return
+    connections.refuse(request, response, {
       status: 417,
       code: 'expectation_failed',
       title: 'The only expectation known here is 100-continue',
       close: true,
-    }),
+    })
+  })
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) =>
+    connections.refuseUnparsed(error, socket as Socket),
   )
-  server.on('clientError', refuseUnparsed)
-  server.on('connect', (_request: IncomingMessage, socket: Duplex) =>
-    refuseSocket(socket, {
+  server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
+    // Node has let go of the connection, and of what may go wrong on it.
+    socket.on('error', () => socket.destroy())
+    connections.refuseNext(socket as Socket, {
       status: 501,
       code: 'method_not_implemented',
       title: 'CONNECT is not implemented',
       close: true,
-    }),
-  )
+    })
+  })
   await bind(server, host, port, option)
   const address = server.address() as AddressInfo
   return {
@@ -143,22 +141,6 @@ function boundBody(request: IncomingMessage, maxBytes: number, onTooLong: () => 
     onTooLong()
     return false
   }
-}
-
-function refuseUnparsed(error: NodeJS.ErrnoException, socket: Duplex): void {
-  const refusal = refusalOfParseError(error)
-  // Behind an answer that has begun, another one would be taken for its body.
-  const begun = (socket as Socket & { _httpMessage?: ServerResponse })._httpMessage?.headersSent === true
-  if (refusal === undefined || begun || !socket.writable) socket.destroy()
-  else refuseSocket(socket, refusal)
-}
-
-function refuseSocket(socket: Duplex, refusal: Refusal): void {
-  const body = refusalBody(refusal)
-  socket.end(
-    `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}\r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-    () => socket.destroy(),
-  )
 }
 
 function bind(server: Server, host: string, port: number, option: string): Promise<void> {

@@ -23,6 +23,10 @@ beforeAll(async () => {
     return c.json({ length: body.length, key: c.req.header('idempotency-key') ?? null })
   })
   gateway.get('/echo', (c) => c.text('get'))
+  gateway.get('/slow', async (c) => {
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    return c.text('slow')
+  })
   gateway.post('/counted', async (c) => {
     for await (const chunk of c.req.raw.body!) bodyBytes += chunk.length
     return c.text('all of it')
@@ -278,4 +282,27 @@ test('F19: a client that goes away in the middle is not worth a line', async () 
   expect((await exchange(get('/echo'))).statuses).toEqual([200])
   expect(printed.reduce((sum, { mock }) => sum + mock.calls.length, 0)).toBe(0)
   for (const each of printed) each.mockRestore()
+})
+
+test('F9: a message that cannot be read is refused behind the answers to the requests before it', async () => {
+  const { statuses, text } = await exchange(`${get('/slow')}${get('/echo')}GET /echo HTTP/1.1\nbroken\n\n`, 1_000)
+  expect(statuses).toEqual([200, 200, 400])
+  expect(text.indexOf('slow')).toBeLessThan(text.indexOf('message_malformed'))
+})
+
+test('F10: a body that breaks off in the middle is one refusal, in the place of the answer to its request', async () => {
+  const { statuses, closed } = await exchange(
+    `${get('/slow')}${post('Transfer-Encoding: chunked\r\n', `5\r\nabcde\r\nx\r\n${behind}`)}`,
+    1_000,
+  )
+  expect([statuses, closed, smuggled]).toEqual([[200, 400], true, 0])
+})
+
+test('F13: CONNECT is refused behind the answers before it, and a client that is gone by then does no harm', async () => {
+  const connecting = 'CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n'
+  expect((await exchange(get('/slow') + connecting, 1_000)).statuses).toEqual([200, 501])
+  const gone = connect(port, '127.0.0.1', () => gone.write(get('/slow') + connecting, () => gone.resetAndDestroy()))
+  await new Promise((resolve) => gone.once('close', resolve))
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  expect((await exchange(get('/echo'))).statuses).toEqual([200])
 })

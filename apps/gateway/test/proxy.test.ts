@@ -5,7 +5,7 @@ import { type AddressInfo, connect, createServer as createTcpServer, type Server
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { brotliCompressSync } from 'node:zlib'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { createGateway, type Gateway, type GatewayOptions, type ProxyRouteOptions } from '../src/index.ts'
 import { ForbiddenAddressError, guardedLookup, isInside, namesPrivateAddress } from '../src/proxy/address-guard.ts'
 import { exchange } from './exchange.ts'
@@ -448,4 +448,39 @@ test('X10: a replay is not a cache: no cookie, a new date and request id, never 
     expect([idOf(again.text) === idOf(first.text), idOf(again.text)]).not.toContain('upstream')
     expect(idOf(again.text)).not.toBe(idOf(first.text))
   }
+})
+
+test('F10: a body that cannot be read any further ends the request at the upstream', async () => {
+  const upstream = createServer()
+  const port = await listening(upstream)
+  const gateway = await gatewayTo(`http://127.0.0.1:${port}`)
+  for (const rest of ['x\r\n', `200000\r\n${'x'.repeat(2_097_152)}`]) {
+    const asked = once(upstream, 'request') as Promise<[IncomingMessage]>
+    const answer = raw(
+      gateway.port,
+      `POST /p/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n${rest}`,
+    )
+    const [incoming] = await asked
+    incoming.on('error', () => {}).resume()
+    await new Promise((resolve) => incoming.on('close', resolve))
+    expect([400, 413]).toContain((await answer).statuses[0])
+  }
+})
+
+test('F13: HEAD goes to the upstream as HEAD, and its answer has the length and no body', async () => {
+  const methods: (string | undefined)[] = []
+  const port = await upstreamOf((incoming, response) => {
+    methods.push(incoming.method)
+    response.writeHead(200, { 'content-length': 1_000, 'x-kept': 'yes' }).end()
+  })
+  const gateway = await gatewayTo(`http://127.0.0.1:${port}`)
+  const printed = vi.spyOn(console, 'error')
+  const { text } = await raw(gateway.port, 'HEAD /p/ HTTP/1.1\r\nHost: a\r\n\r\nHEAD /p/ HTTP/1.1\r\nHost: a\r\n\r\n')
+  expect([text.match(/content-length: 1000/gi)?.length, text.match(/x-kept: yes/gi)?.length, methods]).toEqual([
+    2,
+    2,
+    ['HEAD', 'HEAD'],
+  ])
+  expect(printed).not.toHaveBeenCalled()
+  printed.mockRestore()
 })

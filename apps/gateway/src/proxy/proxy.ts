@@ -107,7 +107,8 @@ async function attempt(
   const begun = new Promise<{ readonly status: number; readonly response: Response | undefined }>((resolve) => {
     head = resolve
   })
-  const direct = node !== undefined && !captured
+  // Hono makes the answer to HEAD anew, out of the answer that GET would have had.
+  const direct = node !== undefined && !captured && outgoing.method !== 'HEAD'
   const sink: AnswerSink = direct
     ? outgoingSink(node.outgoing, {
         viaName,

@@ -1,0 +1,99 @@
+import { Agent, get } from 'node:http'
+import { connect, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterEach, expect, test } from 'vitest'
+import { type GatewayProcess, startGateway } from './child.ts'
+
+const long = process.env['GW_TEST_LONG'] === '1'
+const sockets = long ? 2_000 : 900
+const seconds = long ? 38 : 17
+/** What the listener allows; it looks every second, and this machine may be busy. */
+const limits = { head: 10_000, body: 30_000, reader: 30_000 }
+const slackMs = 6_000
+
+let gateway: GatewayProcess | undefined
+
+afterEach(() => gateway?.stop())
+
+/** How long plain requests take, in order, while `work` goes on. */
+async function canary(port: number, work: Promise<unknown>): Promise<number[]> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  const times: number[] = []
+  let running = true
+  void work.finally(() => {
+    running = false
+  })
+  while (running) {
+    const began = performance.now()
+    const status = await new Promise<number>((resolve, reject) => {
+      get({ host: '127.0.0.1', port, path: '/canary', agent }, (response) =>
+        response.resume().on('end', () => resolve(response.statusCode ?? 0)),
+      ).on('error', reject)
+    })
+    expect(status).toBe(200)
+    times.push(performance.now() - began)
+    await delay(20)
+  }
+  agent.destroy()
+  return times.sort((a, b) => a - b)
+}
+
+const p99 = (times: readonly number[]) => times[Math.floor(times.length * 0.99)]!
+
+test(`H3: ${sockets} slow sockets for ${seconds} s: others are served as before, and each is closed in its time`, {
+  timeout: 180_000,
+}, async () => {
+  gateway = await startGateway()
+  const { port } = gateway
+  const calm = p99(await canary(port, delay(2_000)))
+  const kinds = ['head', 'body', 'reader'] as const
+  const open = new Map<(typeof kinds)[number], number>(kinds.map((kind) => [kind, 0]))
+  const lifetimes = new Map<(typeof kinds)[number], number>(kinds.map((kind) => [kind, 0]))
+  const all: Socket[] = []
+  const began = performance.now()
+  const slow = async (i: number): Promise<void> => {
+    const kind = kinds[i % kinds.length]!
+    const socket = connect(port, '127.0.0.1')
+    all.push(socket)
+    open.set(kind, open.get(kind)! + 1)
+    let opened = performance.now()
+    let closed = false
+    socket.on('error', () => {})
+    // Only one who reads, or writes, hears that the other side is gone.
+    socket.on('close', () => {
+      closed = true
+      open.set(kind, open.get(kind)! - 1)
+      lifetimes.set(kind, Math.max(lifetimes.get(kind)!, performance.now() - opened))
+    })
+    await new Promise((resolve) => socket.once('connect', resolve).once('close', resolve))
+    opened = performance.now()
+    if (kind === 'head') socket.write('GET /canary HTTP/1.1\r\nHost: a\r\n')
+    else if (kind === 'body') socket.write('POST /h/slow HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n')
+    else socket.write('GET /long HTTP/1.1\r\nHost: a\r\n\r\n')
+    if (kind === 'reader') socket.pause()
+    else socket.resume()
+    while (!closed && performance.now() - began < seconds * 1_000) {
+      await delay(1_000)
+      if (kind === 'head') socket.write('X')
+      if (kind === 'body') socket.write('x')
+    }
+  }
+  const attack = (async () => {
+    const attackers: Promise<void>[] = []
+    for (let i = 0; i < sockets; i++) {
+      attackers.push(slow(i))
+      if (i % 50 === 49) await delay(20)
+    }
+    await Promise.all(attackers)
+  })()
+  const times = await canary(port, attack)
+  // Whoever does not read learns of the end by reading.
+  for (const socket of all) socket.resume()
+  await delay(1_000)
+  for (const kind of kinds) expect(lifetimes.get(kind), kind).toBeLessThan(limits[kind] + slackMs)
+  expect(open.get('head')).toBe(0)
+  if (long) expect([...open.values()]).toEqual([0, 0, 0])
+  // What this machine takes at rest is not the gateway's doing.
+  expect(p99(times), `at rest ${calm}`).toBeLessThan(200 + calm)
+  for (const socket of all) socket.destroy()
+})
