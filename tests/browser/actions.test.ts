@@ -126,7 +126,7 @@ describe.each([
     await page.check(`input[value="${failed}"]`)
     await page.getByText('Retry now…').click()
     const form = page.locator(javaScriptEnabled ? 'dialog form[data-confirm]' : 'main form[data-confirm]')
-    expect(await form.innerText()).toContain('Retry 1 request')
+    await form.getByText('Retry 1 request').first().waitFor()
     await form.getByRole('button', { name: 'Retry 1 request' }).click()
     await page.waitForURL(/done=retry/)
     expect(await done(page)).toContain('1 request was queued')
@@ -158,7 +158,7 @@ describe.each([
     await act('/pools', 'Refresh…', 'Refresh it')
     expect(await eventOf('pool.refresh', 'main')).toMatchObject({ actor: 'admin@127.0.0.1' })
     await page.getByText('Where it was taken').first().click()
-    expect(await page.locator('#main .payload').first().innerText()).toContain('gateway.ts')
+    await page.locator('#main .payload').first().getByText('gateway.ts').waitFor()
   })
 
   test('gateway G11: a key is found by what the client sent, and the keys of a principal are erased', async () => {
@@ -188,7 +188,7 @@ describe.each([
     await expect.poll(() => statusOf(id), { timeout: 20_000 }).toBe('cancelled')
     await page.getByRole('button', { name: 'Cancel it' }).click()
     await page.getByText('It was not done').waitFor()
-    expect(await page.locator('[role=alert] .note').last().innerText()).toContain('already finished')
+    await page.locator('[role=alert] .note').last().getByText('already finished').waitFor()
     complaints.all.splice(0)
   })
 })

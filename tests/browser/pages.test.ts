@@ -48,26 +48,28 @@ test.each([
       expect([path, await overflow(page)]).toEqual([path, 0])
     }
     // A line needs two slots of five seconds, and the server has just been started.
-    const lines = async () => {
-      await page.goto('/')
-      return page.locator('gw-plot svg polyline').count()
+    const shown = async (path: string, selector: string) => {
+      await page.goto(path)
+      return page.locator(selector).count()
     }
-    await expect.poll(lines, { timeout: 60_000, interval: 500 }).toBeGreaterThan(4)
+    await expect.poll(() => shown('/', 'gw-plot svg polyline'), { timeout: 60_000, interval: 500 }).toBeGreaterThan(4)
     await page.locator('gw-plot summary').first().click()
-    expect(await page.locator('gw-plot table tbody tr').first().isVisible()).toBe(true)
+    await page.locator('gw-plot table tbody tr').first().waitFor()
     await page.goto('/requests')
     await page.selectOption('#filter-status', 'parked')
     await page.click('button:has-text("Filter")')
-    expect(new URL(page.url()).searchParams.get('status')).toBe('parked')
+    await page.waitForURL(/[?&]status=parked/)
     expect(new Set(await page.locator('tbody .badge').allInnerTexts())).toEqual(new Set(['parked']))
-    await page.goto('/requests')
+    // Requests fill a page as they come.
+    await expect.poll(() => shown('/requests', 'a:has-text("Older")'), { timeout: 60_000, interval: 500 }).toBe(1)
     const first = await page.locator('tbody tr').first().getAttribute('id')
     await page.click('a:has-text("Older")')
+    await page.waitForURL(/[?&]cursor=/)
     expect(await page.locator(`tbody tr#${first}`).count()).toBe(0)
     if (viewport === widths.narrow) {
       await page.click('button[aria-label="Menu"]')
       await page.click('nav a:has-text("Pools")')
-      expect(await page.locator('h1').innerText()).toBe('Pools')
+      await page.getByRole('heading', { name: 'Pools', exact: true }).waitFor()
     }
     await context.close()
     expect(complaints.all.filter((each) => !each.includes('404 (Not Found)'))).toEqual([])
@@ -103,7 +105,7 @@ test('gateway G11: the log-in takes the token once, gives a cookie that no scrip
   expect(new URL(page.url()).pathname).toBe('/login')
   await page.fill('input[name=token]', 'a'.repeat(40))
   await page.click('button[type=submit]')
-  expect(await page.locator('[role=alert]').innerText()).toContain('not the token')
+  await page.locator('[role=alert]').getByText('not the token').waitFor()
   await page.fill('input[name=token]', operateToken)
   await page.click('button[type=submit]')
   await page.waitForURL('**/requests?status=parked')
@@ -157,7 +159,7 @@ test('gateway G11: who may only look sees every page and no action', async () =>
   })
   expect(refused.status()).toBe(403)
   await page.click('button[aria-label^="Colours"]')
-  expect(await page.locator('html').getAttribute('data-theme')).toBe('dark')
+  await page.locator('html[data-theme=dark]').waitFor()
   await context.close()
   expect(complaints.all.filter((each) => !each.includes('404 (Not Found)'))).toEqual([])
 }, 60_000)
