@@ -8,7 +8,9 @@ export {
   type FaultProxyOptions,
   faultProxy,
 } from './fault-proxy.ts'
+export { type Haproxy, type HaproxyOptions, haproxy } from './haproxy.ts'
 export { ensureInstalled, type Installable } from './install.ts'
+export { type ClaimedPort, claimPort } from './ports.ts'
 export { type Postgres, type PostgresOptions, postgres } from './postgres.ts'
 export { type Redis, type RedisOptions, redis } from './redis.ts'
 export { type RedisCluster, type RedisClusterOptions, redisCluster } from './redis-cluster.ts'

@@ -5,13 +5,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { findPostgresPrograms, findProgram } from './binaries.ts'
 
 /** What these services can install. */
-export type Installable = 'postgresql' | 'redis' | 's3' | 'chromium'
+export type Installable = 'postgresql' | 'redis' | 's3' | 'chromium' | 'haproxy' | 'promtool'
 
 const packages: Record<Installable, readonly string[]> = {
   postgresql: ['postgresql'],
   redis: ['redis-server', 'redis-tools'],
   s3: ['radosgw', 'ceph-mon', 'ceph-osd', 'ceph-common'],
   chromium: ['chromium'],
+  haproxy: ['haproxy'],
+  promtool: ['prometheus'],
 }
 
 const cephPrograms = ['radosgw', 'radosgw-admin', 'ceph-mon', 'ceph-osd', 'ceph', 'ceph-authtool', 'monmaptool']
@@ -20,6 +22,8 @@ const present: Record<Installable, () => boolean> = {
   postgresql: () => findPostgresPrograms() !== undefined,
   redis: () => findProgram('redis-server') !== undefined,
   s3: () => cephPrograms.every((name) => findProgram(name) !== undefined),
+  haproxy: () => findProgram('haproxy') !== undefined,
+  promtool: () => findProgram('promtool') !== undefined,
   chromium: () => ['chromium', 'chromium-browser', 'google-chrome'].some((name) => findProgram(name) !== undefined),
 }
 

@@ -31,8 +31,9 @@ export interface Listener {
 const maxHeadBytes = 16_384
 const maxUriBytes = 8_192
 const maxFields = 100
-/** How long a client may leave its answer lying. */
-const stalledMs = 30_000
+/** How long a client may leave its answer lying: so many such spans in a row. */
+const stalledSpanMs = 7_500
+const stalledSpans = 4
 
 /** Serves `fetch` over node:http, behind the edge guard, with bounds on the head, on slow clients and on connections. */
 export async function listen(
@@ -68,10 +69,7 @@ export async function listen(
   // The guard counts the fields itself: Node would drop those above its limit without a word.
   server.maxHeadersCount = 0
   server.maxConnections = 10_000
-  // Of the handler's time there is no limit here, only of the client's: who does not take its answer, or has no request, goes.
-  server.setTimeout(stalledMs, (socket: Socket) => {
-    if (socket.writableLength > 0 || !connections.isBusy(socket)) socket.destroy()
-  })
+  server.setTimeout(stalledSpanMs, onSilence(connections))
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     continueWhenRead(request, response)
     answer(request, response)
@@ -114,6 +112,26 @@ export async function listen(
         server.closeIdleConnections()
       }),
     abort: () => server.closeAllConnections(),
+  }
+}
+
+/**
+ * Of the handler's time there is no limit here, only of the client's: who does not take its answer, or has no request, goes. Node tells of
+ * a span in which nothing moved; one that comes later than the next can have had movement in between.
+ */
+function onSilence(connections: Connections): (socket: Socket) => void {
+  const stalled = new WeakMap<Socket, { readonly spans: number; readonly at: number }>()
+  return (socket) => {
+    if (socket.writableLength === 0 && connections.isBusy(socket)) return
+    const at = performance.now()
+    const before = stalled.get(socket)
+    const spans = before !== undefined && at - before.at < 2 * stalledSpanMs ? before.spans + 1 : 1
+    if (spans >= stalledSpans) {
+      socket.destroy()
+      return
+    }
+    stalled.set(socket, { spans, at })
+    socket.setTimeout(stalledSpanMs)
   }
 }
 

@@ -16,6 +16,10 @@ export interface RunProgress {
 
 /** What watching needs of the manager. */
 export interface Watched {
+  /** Whether this process shuts down. */
+  readonly stopping: boolean
+  /** Whether this process runs its handler. */
+  isLive(id: string): boolean
   get(id: string): Promise<RunRecord | undefined>
   steps(id: string): Promise<readonly StepSummary[]>
 }
@@ -24,7 +28,7 @@ const pollMs = 1_000
 
 /**
  * Yields every step once, and every status that it sees: one that lasts shorter than a look may be skipped, the last one never.
- * Ends when the run is finished or gone.
+ * Ends when the run is finished or gone, and where this process shuts down and does not run it: whoever watches goes on elsewhere.
  */
 export async function* watch(
   manager: Watched,
@@ -46,7 +50,7 @@ export async function* watch(
       const { status, stage, progress, reason } = run
       yield { id: `${revision}.${steps}`, type: 'status', status: { status, stage, progress, reason } }
     }
-    if (finished.has(run.status)) return
+    if (finished.has(run.status) || (manager.stopping && !manager.isLive(id))) return
     await next
   }
 }
