@@ -30,7 +30,6 @@ test('gateway G11: each page has its picture at both widths', async () => {
     ['requests', '/requests?status=queued,running,waiting,parked,failed,dead,cancelled', 'light'],
     ['request', `/requests/${payment}`, 'light'],
     ['request-parked', `/requests/${dispute}`, 'light'],
-    ['resolve', `/requests/${dispute}/resolve`, 'light'],
     ['audit-trail', '/audit', 'light'],
     ['keys', '/keys?key=order-1&principal=ann&route=/api/payment', 'light'],
     ['breakers', '/breakers', 'dark'],
@@ -38,7 +37,8 @@ test('gateway G11: each page has its picture at both widths', async () => {
     ['storage', '/storage', 'light'],
     ['system', '/system', 'light'],
   ] as const
-  for (const [size, viewport] of Object.entries(widths)) {
+  for (const [size, { width }] of Object.entries(widths)) {
+    const viewport = { width, height: 720 }
     const { context, page, complaints } = await visit(set.browser, set.server.adminUrl, { viewport })
     await page.goto('/login')
     if (kept) await page.screenshot({ path: join(folder, `log-in-${size}.png`) })

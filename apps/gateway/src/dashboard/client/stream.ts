@@ -41,9 +41,17 @@ function open(): void {
   // The browser comes back by itself from a broken connection, but not from an answer that is no stream.
   source.onerror = () => {
     change('lost')
-    if (source?.readyState === EventSource.CLOSED) again()
+    if (source?.readyState !== EventSource.CLOSED) return
+    again()
+    void leaveIfUnknown()
   }
   listen()
+}
+
+/** Where the session is over, the page leads to the log-in and back. */
+async function leaveIfUnknown(): Promise<void> {
+  const answer = await fetch('/live/history', { method: 'HEAD' }).catch(() => undefined)
+  if (answer?.status === 401) location.reload()
 }
 
 /** A stream that has gone silent is as good as broken. */

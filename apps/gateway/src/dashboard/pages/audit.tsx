@@ -213,12 +213,14 @@ function Audit({
                 Bundle to verify elsewhere
               </a>
             )}
-            <span class="spacer small muted" data-live-state="" role="status">
-              {paged ? 'An older page: it stands still' : ''}
+            <span class="live">
+              <span class="small muted" data-live-state="" role="status">
+                {paged ? 'An older page: it stands still' : ''}
+              </span>
+              <button type="button" data-pause="" aria-pressed="false" hidden>
+                Pause
+              </button>
             </span>
-            <button type="button" data-pause="" aria-pressed="false" hidden>
-              Pause
-            </button>
           </div>
           <div id="event-rows">
             {events.length === 0 ? (

@@ -266,8 +266,6 @@ function KeyCard({ found, mayAct }: { readonly found: Key; readonly mayAct: bool
             `HTTP ${found.response.status}, ${found.response.bytes === null ? 'body not kept' : bytes(found.response.bytes)}`
           )}
         </dd>
-        <dt>Claims so far</dt>
-        <dd>{found.fence}</dd>
       </dl>
     </Card>
   )

@@ -36,10 +36,15 @@ export async function overviewOf({ gateway, feed }: Ground): Promise<OverviewPro
         trace: feed.trace('pool', name),
       }
     }),
-    nodes: nodes.map(({ owner, leaseRemainingMs }) => ({
+    nodes: (nodes.length > 0 ? nodes : aloneOf(gateway)).map(({ owner, leaseRemainingMs }) => ({
       owner,
       here: owner === gateway.checkpoints.owner,
       leaseRemainingMs,
     })),
   }
+}
+
+/** The one process of a storage that takes no other and so keeps no leases. */
+function aloneOf({ checkpoints }: Ground['gateway']) {
+  return checkpoints.owner === undefined ? [] : [{ owner: checkpoints.owner, leaseRemainingMs: undefined }]
 }

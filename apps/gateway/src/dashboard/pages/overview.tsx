@@ -316,8 +316,8 @@ function Nodes({ nodes }: { readonly nodes: readonly NodeGlance[] }) {
                 </th>
                 <td data-label="Lease">
                   {leaseRemainingMs === undefined ? (
-                    <Badge tone="calm" icon="ring">
-                      not known
+                    <Badge tone="good" icon="check">
+                      needs none: alone here
                     </Badge>
                   ) : leaseRemainingMs > 0 ? (
                     <Badge tone="good" icon="check">{`${Math.ceil(leaseRemainingMs / 1_000)} s left`}</Badge>

@@ -169,6 +169,9 @@ function RequestPage({
               </dl>
             )}
           </Card>
+          <Card title="What happened to it" flush id="moments">
+            <Moments timeline={detail.timeline} />
+          </Card>
           <Card title="Audit events" flush id="events" aside={<a href={`/audit?subject=${id}`}>In the audit trail</a>}>
             {events.length === 0 ? (
               <Empty title="None is about it">Runs of a `basic` server leave no events.</Empty>
@@ -274,6 +277,26 @@ function Facts({ detail }: { readonly detail: Detail }) {
         </dd>
       )}
     </dl>
+  )
+}
+
+const momentsShown = 40
+
+/** Waits, owners and what people did: what is not a step. */
+function Moments({ timeline }: { readonly timeline: Detail['timeline'] }) {
+  const moments = timeline.filter(({ kind }) => kind !== 'step').slice(-momentsShown)
+  return (
+    <ol class="event-list">
+      {moments.map(({ at, kind, text }) => (
+        <li>
+          <span class="wrap">
+            <strong>{kind.replaceAll('_', ' ')}</strong>
+          </span>
+          <When at={at} short />
+          <span class="muted small wrap">{text}</span>
+        </li>
+      ))}
+    </ol>
   )
 }
 

@@ -180,12 +180,14 @@ function Requests({
             ) : (
               ''
             )}
-            <span class="spacer small muted" data-live-state="" role="status">
-              {cursor === undefined ? '' : 'An older page: it stands still'}
+            <span class="live">
+              <span class="small muted" data-live-state="" role="status">
+                {cursor === undefined ? '' : 'An older page: it stands still'}
+              </span>
+              <button type="button" data-pause="" aria-pressed="false" hidden>
+                Pause
+              </button>
             </span>
-            <button type="button" data-pause="" aria-pressed="false" hidden>
-              Pause
-            </button>
           </div>
           <div id="request-rows">
             {requests.length === 0 ? (

@@ -2,8 +2,9 @@
 import { Hono } from 'hono'
 import type { AdminClient } from '../../admin/client.ts'
 import type { AdminEnv } from '../../admin/visitor.ts'
+import { findingsOf } from '../findings.ts'
 import { clientOf, type Ground, read } from '../ground.ts'
-import { type Notice, noticesOf } from '../notices.ts'
+import type { Notice } from '../notices.ts'
 import { Confirm } from '../view/confirm.tsx'
 import { bytes, count, period } from '../view/format.ts'
 import { Card, Empty, PageHead } from '../view/layout.tsx'
@@ -35,7 +36,7 @@ export function systemRoutes(ground: Ground): Hono<AdminEnv> {
       },
       <SystemPage
         system={system}
-        findings={noticesOf(ground.gateway, ground.feed.counts)}
+        findings={findingsOf(ground.gateway, ground.feed.counts, system.figures.eventLoopUtilization)}
         mayAct={c.var.role === 'operate'}
       />,
     )
@@ -136,7 +137,9 @@ function SystemPage({
           </Card>
           <Card title="Nodes" flush aside={<span class="muted small">processes on this storage</span>}>
             {system.nodes.length === 0 ? (
-              <Empty title="No lease is known">This storage keeps none, or no process holds one.</Empty>
+              <Empty title="This process is alone on its storage">
+                It has the data directory to itself, so it needs no lease.
+              </Empty>
             ) : (
               <table class="grid cards">
                 <thead>

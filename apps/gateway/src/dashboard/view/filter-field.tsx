@@ -63,10 +63,18 @@ export function ChoiceFilter({
   readonly choices: readonly (readonly [value: string, text: string])[]
 }) {
   const id = `filter-${name}`
+  const known = value === undefined || choices.some(([each]) => each === value)
   return (
     <div class="field">
       <label for={id}>{label}</label>
       <select id={id} name={name}>
+        {known ? (
+          ''
+        ) : (
+          <option value={value} selected>
+            {value.replaceAll(',', ', ')}
+          </option>
+        )}
         {choices.map(([each, text]) => (
           <option value={each} selected={each === (value ?? '')}>
             {text}
