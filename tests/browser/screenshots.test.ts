@@ -22,7 +22,7 @@ afterAll(() => set?.close())
 test('gateway G11: each page has its picture at both widths', async () => {
   mkdirSync(folder, { recursive: true })
   // Plots of the documentation have a few minutes to show.
-  if (kept) await new Promise((resolve) => setTimeout(resolve, 150_000))
+  if (kept) await new Promise((resolve) => setTimeout(resolve, 110_000))
   const [payment, dispute] = await Promise.all([set.newest('payment', 'completed'), set.newest('dispute', 'parked')])
   const all = [
     ['overview', '/', 'light'],

@@ -141,6 +141,9 @@ function RequestPage({
               </>
             )}
           </Card>
+          <Card title="What happened to it" flush id="moments">
+            <Moments timeline={detail.timeline} />
+          </Card>
           {payloads.data.kind === 'empty' || payloads.data.bytes === 0 ? (
             ''
           ) : (
@@ -168,9 +171,6 @@ function RequestPage({
                 {key.windowRemainingMs === null ? '' : <dd>{period(key.windowRemainingMs)}</dd>}
               </dl>
             )}
-          </Card>
-          <Card title="What happened to it" flush id="moments">
-            <Moments timeline={detail.timeline} />
           </Card>
           <Card title="Audit events" flush id="events" aside={<a href={`/audit?subject=${id}`}>In the audit trail</a>}>
             {events.length === 0 ? (
