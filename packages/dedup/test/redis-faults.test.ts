@@ -90,10 +90,15 @@ describe.each(libraries)('R2: a failover after a claim, through $name', { timeou
     const replica = await redis({ replicaOf: { port: link.port } })
     afterwards(() => replica.stop())
     // A replica whose link is up may still get nothing: its stream begins with the first offset that it acknowledges, and there is
-    // none until something is written.
-    await master.command('SET', 'written', 'first')
+    // none until something is written that it was there for.
     await expect
-      .poll(async () => String(await master.command('INFO', 'replication')), { timeout: 10_000 })
+      .poll(
+        async () => {
+          await master.command('INCR', 'written')
+          return String(await master.command('INFO', 'replication'))
+        },
+        { timeout: 30_000 },
+      )
       .toMatch(/^slave0:.*,offset=[1-9]/m)
     const [atMaster, atReplica] = await Promise.all(
       [master, replica].map(({ url }) => forThisTest(library.single(url, { deadlineMs }))),
