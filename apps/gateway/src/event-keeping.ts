@@ -47,6 +47,8 @@ export interface AuditOptions {
   readonly signingKey?: string
   /** How often a checkpoint is signed and retention runs: 1 h. */
   readonly intervalMs?: number
+  /** How often the whole trail is verified by itself: 24 h. */
+  readonly verifyIntervalMs?: number
   /** Whether the states of the last requests and the figures of operations are projected from the events: false. */
   readonly projections?: boolean
 }
@@ -61,7 +63,9 @@ export class EventKeeping {
   readonly #target: ArchiveTarget | undefined
   readonly #onError: (error: unknown) => void
   #signer: Promise<NoteSigner> | undefined
-  #timer: ReturnType<typeof setInterval> | undefined
+  /** What the last verification came to. */
+  verified: { readonly ok: boolean; readonly at: number } | undefined
+  readonly #timers: ReturnType<typeof setInterval>[] = []
   #round: Promise<unknown> = Promise.resolve()
 
   constructor(options: AuditOptions, directory: string, onError: (error: unknown) => void) {
@@ -94,17 +98,23 @@ export class EventKeeping {
 
   /** Starts projections, and the rounds in which checkpoints are signed and retention runs. Throws for a signing key that is none. */
   async start(events: EventStore): Promise<void> {
-    const { projections = false, intervalMs = 3_600_000, signingKey } = this.#options
+    const { projections = false, intervalMs = 3_600_000, verifyIntervalMs = 86_400_000, signingKey } = this.#options
     if (signingKey !== undefined) await this.signer()
     if (projections)
       for (const ready of [requestStates({ maxRequests: 200 }), performanceFigures()]) {
         const projection = events.project({ ...ready, onError: this.#onError } as never) as Projection<unknown>
         this.projections.set(projection.name, projection)
       }
-    this.#timer = setInterval(() => {
-      this.#round = this.#round.then(() => this.round(events)).catch(this.#onError)
+    this.#every(intervalMs, () => this.round(events))
+    this.#every(verifyIntervalMs, () => this.verify(events))
+  }
+
+  #every(intervalMs: number, work: () => Promise<unknown>): void {
+    const timer = setInterval(() => {
+      this.#round = this.#round.then(work).catch(this.#onError)
     }, intervalMs)
-    this.#timer.unref()
+    timer.unref()
+    this.#timers.push(timer)
   }
 
   /** Signs what the log is now, and puts the checkpoint beside the archive, where there is one. Answers with the note. */
@@ -139,7 +149,9 @@ export class EventKeeping {
       if (checkpoint?.origin !== originOf(events)) continue
       expectedRoots.set(`${checkpoint.size} ${Buffer.from(checkpoint.root).toString('hex')}`, checkpoint)
     }
-    return events.verify({ expectedRoots: [...expectedRoots.values()] })
+    const verification = await events.verify({ expectedRoots: [...expectedRoots.values()] })
+    this.verified = { ok: verification.ok, at: Date.now() }
+    return verification
   }
 
   /** Signs what the log is now, and moves what is due to the archive. */
@@ -150,7 +162,7 @@ export class EventKeeping {
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer)
+    for (const timer of this.#timers.splice(0)) clearInterval(timer)
     await this.#round
   }
 }

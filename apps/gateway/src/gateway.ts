@@ -22,6 +22,7 @@ import { type EmbeddedEngine, type Engine, openEngine } from './engine.ts'
 import { errorResponse } from './error-response.ts'
 import { GatewayError } from './errors.ts'
 import { EventKeeping } from './event-keeping.ts'
+import { registerGauges } from './gauges.ts'
 import { healthOf, healthRoutes } from './health.ts'
 import { type Listener, listen } from './listener.ts'
 import { Metrics } from './metrics.ts'
@@ -566,10 +567,4 @@ function plainOptions(options: GatewayOptions): unknown {
 
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
-}
-
-function registerGauges(metrics: Metrics, gateway: Gateway): void {
-  metrics.gauge('http_server_active_requests', 'Requests under way.', () => gateway.admission.inFlight)
-  metrics.gauge('storage_pending_writes', 'Writes that wait for a commit.', () => gateway.engine.health.pendingWrites)
-  metrics.gauge('storage_commits', 'Commits since the start.', () => gateway.engine.health.commits)
 }

@@ -11,6 +11,11 @@ export interface RequestFigures {
 
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 const maxCustomMetrics = 200
+/** Of the runtime's own figures, gauges that end like counters. */
+const misnamed = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
+
+/** Values that are kept elsewhere, one for each set of labels. */
+export type Readings<Label extends string> = Iterable<readonly [labels: Readonly<Record<Label, string>>, value: number]>
 
 /** The gateway's figures in Prometheus' terms, with OpenTelemetry's names for HTTP. */
 export class Metrics {
@@ -28,6 +33,7 @@ export class Metrics {
   constructor(namespace: string) {
     this.#namespace = namespace
     collectDefaultMetrics({ register: this.registry, prefix: `${namespace}_` })
+    for (const name of misnamed) this.registry.removeSingleMetric(`${namespace}_${name}`)
     this.#duration = new Histogram({
       name: `${namespace}_http_server_request_duration_seconds`,
       help: 'Duration of HTTP server requests.',
@@ -43,14 +49,42 @@ export class Metrics {
     })
   }
 
-  /** Reads `collect` at each scrape. */
-  gauge(name: string, help: string, collect: () => number): void {
-    new Gauge({
+  /** Reads `collect` at each scrape; where that fails, the figure is left out. */
+  gauge<Label extends string = never>(
+    name: string,
+    help: string,
+    collect: () => number | Readings<Label> | Promise<Readings<Label>>,
+    labelNames: readonly Label[] = [],
+  ): void {
+    new Gauge<Label>({
       name: `${this.#namespace}_${name}`,
       help,
+      labelNames,
       registers: [this.registry],
-      collect() {
-        this.set(collect())
+      async collect() {
+        this.reset()
+        // A reset leaves 0 where there are no labels, which nobody has read.
+        if (labelNames.length === 0) this.remove({})
+        for (const [labels, value] of await readingsOf(collect)) this.set(labels, value)
+      },
+    })
+  }
+
+  /** As {@link gauge}, for what only grows. */
+  counter<Label extends string = never>(
+    name: string,
+    help: string,
+    collect: () => number | Readings<Label>,
+    labelNames: readonly Label[] = [],
+  ): void {
+    new Counter<Label>({
+      name: `${this.#namespace}_${name}`,
+      help,
+      labelNames,
+      registers: [this.registry],
+      async collect() {
+        this.reset()
+        for (const [labels, value] of await readingsOf(collect)) this.inc(labels, value)
       },
     })
   }
@@ -92,5 +126,16 @@ export class Metrics {
       this.#custom.set(name, histogram)
     }
     histogram.observe(Object.fromEntries(Object.entries(labels).map(([label, text]) => [label, String(text)])), value)
+  }
+}
+
+async function readingsOf<Label extends string>(
+  collect: () => number | Readings<Label> | Promise<Readings<Label>>,
+): Promise<Readings<Label>> {
+  try {
+    const read = await collect()
+    return typeof read === 'number' ? [[{} as Record<Label, string>, read]] : read
+  } catch {
+    return []
   }
 }

@@ -191,6 +191,7 @@ const schema = z.strictObject({
       maxSegmentBytes: count.optional(),
       signingKey: z.string().min(1).optional(),
       intervalMs: z.number().gt(0).optional(),
+      verifyIntervalMs: z.number().gt(0).optional(),
       projections: z.boolean().optional(),
     })
     .optional(),

@@ -45,6 +45,7 @@ export function gatewayOptionsOf(config: GatewayConfig): GatewayOptions {
         maxSegmentBytes: config.audit.maxSegment,
         signingKey: config.audit.signingKey,
         intervalMs: config.audit.interval,
+        verifyIntervalMs: config.audit.verifyInterval,
         projections: config.audit.projections,
       }),
     privacy: config.privacy && given(config.privacy),

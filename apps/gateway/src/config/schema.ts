@@ -155,6 +155,7 @@ export const configSchema = z
           secret: true,
         }),
         interval: duration('how often a checkpoint is signed and retention runs').optional(),
+        verifyInterval: duration('how often the whole trail is verified', '24h').optional(),
         projections: flag('keep the states of requests and the figures of operations as projections').optional(),
       })
       .optional(),
