@@ -51,6 +51,7 @@ const sections: readonly (readonly [path: string, title: string])[] = [
   ['audit', '`audit`'],
   ['privacy', '`privacy`'],
   ['metrics', '`metrics`'],
+  ['telemetry', '`telemetry`'],
   ['upstreams.*', 'One of `upstreams`'],
   ['routes.*', 'One of `routes`'],
   ['breakers.*', 'One of `breakers`, and `breaker` of an upstream'],

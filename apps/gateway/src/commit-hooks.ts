@@ -1,6 +1,7 @@
 import type { CheckpointHooks, Outcome, RunRecord } from '@gw/checkpoint'
 import { answerInRun, type KeyLink, type RequestDeduplicator, type StoredResponse } from '@gw/dedup'
 import type { EventStore } from '@gw/events'
+import type { Context } from 'hono'
 
 /** The stores that meet in a durable request's two commits. */
 export interface CommitParts {
@@ -12,6 +13,8 @@ export interface CommitParts {
   readonly eventsShareRuns: boolean
   /** Whether the payloads of a subject's runs are encrypted with the subject's key: then no key keeps a copy of them. false */
   readonly subjectsSealed?: boolean
+  /** The trace that a run goes on in, whoever resumes it. */
+  readonly traceparentOf?: (c: Context) => string
 }
 
 /**
@@ -24,6 +27,7 @@ export function commitHooks({
   keysShareRuns,
   eventsShareRuns,
   subjectsSealed = false,
+  traceparentOf,
 }: CommitParts): CheckpointHooks {
   const kept = (run: RunRecord, outcome: Outcome) =>
     subjectsSealed && run.subject !== undefined ? answerInRun(outcome.status) : answerOf(run, outcome)
@@ -33,9 +37,10 @@ export function commitHooks({
       if (claim !== undefined && keysShareRuns) idempotency.claimIn(unit, claim, { link: run.id })
       // Where the link does not get there, the key has its lease, and the run settles it all the same.
       else if (claim !== undefined) idempotency.handOver(claim, { link: run.id }).catch(() => {})
-      if (eventsShareRuns) events?.appendIn(unit, 'request_received', requestData(run), about(run))
-      if (claim === undefined) return {}
-      return { links: { key: { key: claim.key, token: claim.token } }, idempotencySeed: claim.key }
+      const links = traceparentOf === undefined ? run.links : { ...run.links, traceparent: traceparentOf(c) }
+      if (eventsShareRuns) events?.appendIn(unit, 'request_received', requestData(run), about({ ...run, links }))
+      if (claim === undefined) return { links }
+      return { links: { ...links, key: { key: claim.key, token: claim.token } }, idempotencySeed: claim.key }
     },
     onOutcome(run, outcome, unit) {
       if (eventsShareRuns) events?.appendIn(unit, outcomeType(run), outcomeData(run, outcome), about(run))
@@ -64,11 +69,13 @@ export function answerOf(run: RunRecord, { status, headers, body, retained }: Ou
 }
 
 function about(run: RunRecord) {
+  const { traceparent } = run.links
   return {
     stream: 'audit',
     actor: run.principal ?? 'anonymous',
     subject: run.id,
     ...(run.requestId === undefined ? {} : { requestId: run.requestId }),
+    ...(typeof traceparent === 'string' ? { traceparent } : {}),
   }
 }
 

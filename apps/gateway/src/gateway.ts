@@ -25,9 +25,11 @@ import { EventKeeping } from './event-keeping.ts'
 import { registerGauges } from './gauges.ts'
 import { healthOf, healthRoutes } from './health.ts'
 import { type Listener, listen } from './listener.ts'
+import { loggedError } from './logged-error.ts'
 import { Metrics } from './metrics.ts'
 import { notFound } from './not-found.ts'
 import { checkOptions, type GatewayOptions } from './options.ts'
+import { OtlpExporter } from './otlp.ts'
 import { parkWhenAway } from './park.ts'
 import { durableWay, requestWay } from './pipeline.ts'
 import { GatewayPools } from './pools.ts'
@@ -35,8 +37,11 @@ import { eventPrivacyOf, type GatewayKeyring, keyringOf, withSubjectsSealed } fr
 import { type ProxyRouteOptions, proxyRoute, Upstreams } from './proxy/routes.ts'
 import type { UpstreamOptions } from './proxy/upstream.ts'
 import { requestRoutes } from './request-routes.ts'
+import { runSpans } from './run-spans.ts'
 import { transitionNotes } from './run-transitions.ts'
 import { StorageUpkeep } from './storage-upkeep.ts'
+import { type TraceContext, traceOf, traceparentOf } from './trace.ts'
+import { versionOf } from './version.ts'
 
 /** What handlers find in `c.var`. */
 export interface GatewayEnv {
@@ -47,6 +52,12 @@ export interface GatewayEnv {
     sentStatus?: number
     /** The pattern of the configured route that answered. */
     matchedRoute?: string
+    /** Where the request is in its trace, once somebody has asked. */
+    trace?: TraceContext
+    /** What a handler threw that nobody expected. */
+    failure?: Error
+    /** Whether the request has a line of its own in the log. */
+    inRequest?: boolean
   }
 }
 
@@ -105,6 +116,8 @@ export class Gateway extends Hono<GatewayEnv> {
   /** Appends to the audit trail what no request waits for. */
   readonly audit: AuditQueue
   readonly metrics: Metrics | undefined
+  /** Sends spans and figures to a collector, where there is one. */
+  readonly traces: OtlpExporter | undefined
   /** The last hour of this process, for the dashboard. */
   readonly figures: RecentFigures = new RecentFigures()
   readonly admission: Admission
@@ -157,6 +170,7 @@ export class Gateway extends Hono<GatewayEnv> {
       trustedProxies,
       viaName,
       metrics: { enabled = true, namespace = 'gw' } = {},
+      telemetry,
       logger,
       secret,
       failpoint,
@@ -172,13 +186,21 @@ export class Gateway extends Hono<GatewayEnv> {
       ...(viaName === undefined ? {} : { viaName }),
     })
     this.metrics = enabled ? new Metrics(namespace) : undefined
+    this.traces =
+      telemetry &&
+      new OtlpExporter(telemetry, {
+        nodeId,
+        version: versionOf(),
+        registry: this.metrics?.registry,
+        onDropped: () => this.metrics?.count('telemetry.dropped'),
+      })
     const count = ({ type }: { readonly type: string }) => {
       this.figures.count(type)
       this.metrics?.count(type)
     }
 
     this.configuration = () => plainOptions(options)
-    this.report = (error) => logger?.error({ err: error })
+    this.report = (error) => logger?.error({ err: loggedError(error) })
     this.keyring = keyringOf(options.privacy ?? {}, engine)
     const privacy = eventPrivacyOf(options.privacy ?? {}, this.keyring)
     this.keeping = new EventKeeping(options.audit ?? {}, engine.directory, this.report)
@@ -189,7 +211,9 @@ export class Gateway extends Hono<GatewayEnv> {
         ...(this.keeping.segments === undefined ? {} : { archive: this.keeping.segments }),
         ...(privacy === undefined ? {} : { privacy }),
       })
-    this.audit = new AuditQueue(this.events, (error) => logger?.error({ err: error }, 'an audit event was lost'))
+    this.audit = new AuditQueue(this.events, (error) =>
+      logger?.error({ err: loggedError(error) }, 'an audit event was lost'),
+    )
     this.breakers = new GatewayBreakers(({ type, name, actor, at, ...transition }) => {
       this.metrics?.count(type)
       this.audit.append(
@@ -236,6 +260,7 @@ export class Gateway extends Hono<GatewayEnv> {
       onDropped: () => this.metrics?.count('audit.dropped'),
       onError: this.report,
     })
+    const spans = this.traces && runSpans(this.traces)
     this.checkpoints.join({
       ...commitHooks({
         idempotency: this.idempotency,
@@ -243,10 +268,12 @@ export class Gateway extends Hono<GatewayEnv> {
         keysShareRuns,
         eventsShareRuns,
         subjectsSealed: this.keyring !== undefined && options.checkpoints === undefined,
+        traceparentOf: (c) => this.traceparentOf(c),
       }),
       translateError: parkWhenAway,
       onTransition: (transition) => {
         count(transition)
+        spans?.(transition)
         if (serverType === 'durable') note(transition)
       },
     })
@@ -277,18 +304,27 @@ export class Gateway extends Hono<GatewayEnv> {
         figures: this.figures,
         log:
           logger &&
-          ((c, durationMs) =>
-            logger.info({
+          ((c, durationMs) => {
+            const failure = c.get('failure') as Error | undefined
+            logger[failure === undefined ? 'info' : 'error']({
               requestId: c.get('requestId'),
+              traceId: traceOf(c).traceId,
               method: c.req.method,
               path: c.req.path,
               status: c.get('sentStatus') ?? c.res.status,
               durationMs: Math.round(durationMs * 10) / 10,
-            })),
+              ...(failure === undefined ? {} : { err: loggedError(failure) }),
+            })
+          }),
+        traces: this.traces,
       }),
     )
     this.errorAnswer = (error, c) =>
-      errorResponse(error, c, (cause) => logger?.error({ requestId: c.get('requestId'), err: cause }))
+      errorResponse(error, c, (cause) => {
+        // A request says it with its own line; a resumed one has none.
+        if (c.get('inRequest') === true) c.set('failure', cause)
+        else logger?.error({ requestId: c.get('requestId'), traceId: traceOf(c).traceId, err: loggedError(cause) })
+      })
     this.onError(this.errorAnswer)
     this.notFound(notFound(this))
     this.get('/health', (c) => c.json(healthOf(this), healthOf(this).status === 'ok' ? 200 : 503))
@@ -313,6 +349,11 @@ export class Gateway extends Hono<GatewayEnv> {
     const principal = this.#options.principal?.(c) || 'anonymous'
     c.set('principal', principal)
     return principal
+  }
+
+  /** The `traceparent` for a call that a handler makes: the trace of its request, also where that is resumed after a crash. */
+  traceparentOf(c: Context): string {
+    return traceparentOf(traceOf(c))
   }
 
   /** Makes a route durable: its request is recorded before the handler runs, and it finishes after a crash. */
@@ -389,6 +430,7 @@ export class Gateway extends Hono<GatewayEnv> {
       await this.idempotency.start()
       await this.keeping.start(this.events)
       for (const hook of this.#startup) await hook()
+      this.traces?.start()
       this.pools.start()
       if (this.breakers.all.size > 0) {
         await loadCockatiel()
@@ -512,7 +554,7 @@ export class Gateway extends Hono<GatewayEnv> {
     try {
       this.#snapshots.save(this.breakers.all)
     } catch (error) {
-      this.#options.logger?.error({ err: error }, 'the state of the circuit breakers was not kept')
+      this.#options.logger?.error({ err: loggedError(error) }, 'the state of the circuit breakers was not kept')
     }
   }
 
@@ -526,6 +568,7 @@ export class Gateway extends Hono<GatewayEnv> {
     await this.idempotency.stop()
     await this.events.stop()
     this.keyring?.close()
+    await this.traces?.stop()
     await this.upstreams.destroy()
     await this.engine.close()
   }

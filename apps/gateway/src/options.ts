@@ -12,6 +12,7 @@ import { z } from 'zod'
 import type { ColdTierOptions } from './cold-tier.ts'
 import { GatewayError } from './errors.ts'
 import type { AuditOptions } from './event-keeping.ts'
+import type { TelemetryOptions } from './otlp.ts'
 import type { PrivacyOptions } from './privacy.ts'
 
 /** A point at which a fault test may stop the process; see `failpoint` of {@link GatewayOptions}. */
@@ -81,6 +82,8 @@ export interface GatewayOptions {
   /** This gateway's name in `Via`: `gw`. A request that bears it already is a loop. */
   readonly viaName?: string
   readonly metrics?: { readonly enabled?: boolean; readonly namespace?: string }
+  /** Figures and traces go to a collector, too. */
+  readonly telemetry?: TelemetryOptions
   /** One line a request; none by default. */
   readonly logger?: Logger
   readonly admin?: AdminOptions
@@ -170,6 +173,14 @@ const schema = z.strictObject({
         .string()
         .regex(/^[a-z][a-z0-9_]*$/)
         .optional(),
+    })
+    .optional(),
+  telemetry: z
+    .strictObject({
+      otlp: z.string().regex(/^https?:\/\/\S+$/, 'expected http://… or https://…'),
+      headers: z.record(z.string(), z.string()).optional(),
+      serviceName: z.string().min(1).optional(),
+      metricsIntervalMs: z.number().gt(0).optional(),
     })
     .optional(),
   logger: given('a pino logger').optional(),

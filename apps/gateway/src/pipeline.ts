@@ -8,16 +8,18 @@
  *    its steps, breakers and pools → **one commit** (outcome + event + key's answer) → response. The two commits are put
  *    together in `commit-hooks.ts`, which also serves runs that are resumed after a crash, where no middleware is around.
  */
-import { durable } from '@gw/checkpoint'
+import { durable, type Run } from '@gw/checkpoint'
 import { dedup } from '@gw/dedup'
 import type { Context, MiddlewareHandler } from 'hono'
 import { routePath } from 'hono/route'
 import type { Admission } from './admission.ts'
 import type { RecentFigures } from './dashboard/recent-figures.ts'
 import type { DurableRouteOptions, Gateway, GatewayEnv } from './gateway.ts'
-import type { Metrics } from './metrics.ts'
+import type { Metrics, RequestFigures } from './metrics.ts'
+import type { OtlpExporter, Span } from './otlp.ts'
 import { problem } from './problem.ts'
 import { requestIdOf } from './request-id.ts'
+import { traceOf } from './trace.ts'
 
 /** What {@link requestWay} needs of its gateway. */
 export interface RequestWayParts {
@@ -25,14 +27,22 @@ export interface RequestWayParts {
   readonly metrics: Metrics | undefined
   readonly figures: RecentFigures
   readonly log: ((c: Context, durationMs: number) => void) | undefined
+  readonly traces: OtlpExporter | undefined
 }
 
 /** What every request passes first. Health answers are never refused. */
-export function requestWay({ admission, metrics, figures, log }: RequestWayParts): MiddlewareHandler<GatewayEnv> {
+export function requestWay({
+  admission,
+  metrics,
+  figures,
+  log,
+  traces,
+}: RequestWayParts): MiddlewareHandler<GatewayEnv> {
   return async function requestWay(c, next) {
     const began = performance.now()
     const requestId = requestIdOf(c.req.header('x-request-id'))
     c.set('requestId', requestId)
+    c.set('inRequest', true)
     if (c.req.path.startsWith('/health/') || admission.enter()) {
       const counted = !c.req.path.startsWith('/health/')
       try {
@@ -50,16 +60,35 @@ export function requestWay({ admission, metrics, figures, log }: RequestWayParts
     const durationMs = performance.now() - began
     const status = c.get('sentStatus') ?? c.res.status
     if (!c.req.path.startsWith('/health/')) figures.record(durationMs, status)
-    if (metrics !== undefined) {
-      const route = c.get('matchedRoute') ?? routePath(c, -1)
-      metrics.observe({
-        method: c.req.method,
-        route: route === '/*' || route === '*' ? 'unmatched' : route,
-        status,
-        durationSeconds: durationMs / 1_000,
-      })
-    }
+    const { method } = c.req
+    const matched = c.get('matchedRoute') ?? routePath(c, -1)
+    const route = matched === '/*' || matched === '*' ? 'unmatched' : matched
+    metrics?.observe({ method, route, status, durationSeconds: durationMs / 1_000 })
+    if (traces !== undefined && traceOf(c).sampled) traces.add(requestSpan(c, { method, route, status, durationMs }))
     log?.(c, durationMs)
+  }
+}
+
+function requestSpan(
+  c: Context,
+  { method, route, status, durationMs }: Omit<RequestFigures, 'durationSeconds'> & { readonly durationMs: number },
+): Span {
+  const run = (c.get('run') as Run | undefined)?.id
+  const endMs = Date.now()
+  return {
+    ...traceOf(c),
+    name: `${method} ${route}`,
+    kind: 'server',
+    startMs: endMs - durationMs,
+    endMs,
+    failed: status >= 500,
+    attributes: {
+      'http.request.method': method,
+      'http.route': route,
+      'http.response.status_code': status,
+      'gw.request.id': c.get('requestId') as string,
+      ...(run === undefined ? {} : { 'gw.run.id': run }),
+    },
   }
 }
 

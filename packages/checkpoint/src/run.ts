@@ -5,7 +5,7 @@ import { DivergenceError, keyOf, Replay } from './replay.ts'
 import { type Frequency, pendingStepsOf } from './retention.ts'
 import { isFinal, lossOf } from './run-loss.ts'
 import { attemptPortsOf, type RunListener, type RunPorts, type Statements } from './run-ports.ts'
-import { type RunRecord, type StepRecord, textOf } from './run-record.ts'
+import { type Links, type RunRecord, type StepRecord, textOf } from './run-record.ts'
 import { patchOf, type RunUpdate } from './run-update.ts'
 import { sha256Hex } from './sha256.ts'
 import { type AttemptPorts, attempt, type StepContext, type StepOptions, type Verification } from './step.ts'
@@ -25,6 +25,8 @@ export class Run {
   readonly fence: number
   /** How often the handler has been entered: retries and recoveries both count, from 1. */
   readonly attempt: number
+  /** What the parts around it keep with it, such as its trace. */
+  readonly links: Links
   readonly #ports: RunPorts
   readonly #held: Held
   readonly #seed: string
@@ -47,6 +49,7 @@ export class Run {
     this.subject = record.subject
     this.fence = record.fence
     this.attempt = record.attempt + record.recoveries
+    this.links = record.links
     this.#ports = ports
     this.#held = { id: record.id, fence: record.fence }
     this.#seed = record.idempotencySeed ?? record.id

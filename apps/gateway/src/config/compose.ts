@@ -1,6 +1,6 @@
 import { CircuitBreaker } from '@gw/breaker'
-import { pino } from 'pino'
 import type { Gateway } from '../gateway.ts'
+import { logOf } from '../log.ts'
 import type { GatewayOptions } from '../options.ts'
 import type { RouteTable } from './route-table.ts'
 import type { GatewayConfig } from './schema.ts'
@@ -35,6 +35,9 @@ export function gatewayOptionsOf(config: GatewayConfig): GatewayOptions {
     trustedProxies: config.trustedProxies,
     viaName: config.viaName,
     metrics: metrics && given(metrics),
+    telemetry:
+      config.telemetry &&
+      given({ ...config.telemetry, metricsInterval: undefined, metricsIntervalMs: config.telemetry.metricsInterval }),
     admin: admin && given(admin),
     audit:
       config.audit &&
@@ -50,7 +53,7 @@ export function gatewayOptionsOf(config: GatewayConfig): GatewayOptions {
       }),
     privacy: config.privacy && given(config.privacy),
     secret: secret === undefined ? undefined : new TextEncoder().encode(secret),
-    logger: logLevel === 'silent' ? undefined : pino({ level: logLevel }),
+    logger: logLevel === 'silent' ? undefined : logOf(logLevel),
   }) as GatewayOptions
 }
 

@@ -10,6 +10,6 @@ export function masked(value: unknown, name = ''): unknown {
   }
   if (Array.isArray(value)) return value.map((item) => masked(item, name))
   if (typeof value !== 'object' || value === null) return value
-  const inside = name === 'apiTokens' ? 'token' : ''
+  const inside = name === 'apiTokens' || name === 'headers' ? 'token' : ''
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, masked(item, inside || key)]))
 }

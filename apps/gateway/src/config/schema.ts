@@ -204,6 +204,25 @@ export const configSchema = z
           .meta({ description: 'what every name begins with', fallback: 'gw' }),
       })
       .optional(),
+    telemetry: z
+      .strictObject({
+        otlp: z
+          .string()
+          .regex(/^https?:\/\/\S+$/, 'expected http://… or https://…')
+          .meta({ description: 'a collector that takes OTLP over HTTP, as http://127.0.0.1:4318', secret: true }),
+        headers: z
+          .record(z.string().regex(/^[A-Za-z0-9-]+$/), z.string().meta({ secret: true }))
+          .optional()
+          .meta({ description: 'fields of each call, such as the collector’s credentials' }),
+        serviceName: z
+          .string()
+          .min(1)
+          .optional()
+          .meta({ description: 'its `service.name`', fallback: 'durable-gateway' }),
+        metricsInterval: duration('how often figures are sent', '60s').optional(),
+      })
+      .optional()
+      .meta({ description: 'figures and traces go to a collector, too' }),
     logLevel: z
       .enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent'])
       .optional()

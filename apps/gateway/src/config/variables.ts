@@ -25,6 +25,8 @@ export const variables: readonly Variable[] = [
   { name: 'GW_AUDIT_SIGNING_KEY', path: ['audit', 'signingKey'], read: text },
   { name: 'GW_SECRET', path: ['secret'], read: text },
   { name: 'GW_LEASE', path: ['lease'], read: text },
+  { name: 'OTEL_EXPORTER_OTLP_ENDPOINT', path: ['telemetry', 'otlp'], read: text },
+  { name: 'OTEL_SERVICE_NAME', path: ['telemetry', 'serviceName'], read: text },
   { name: 'GW_LOG_LEVEL', path: ['logLevel'], read: text },
   { name: 'GW_API_TOKENS', path: ['apiTokens'], read: apiTokens },
   { name: 'GW_IDEMPOTENCY_WINDOW', path: ['idempotencyWindow'], read: text },

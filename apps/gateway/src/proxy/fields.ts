@@ -26,6 +26,8 @@ export interface ClientSide {
   /** The peer is a proxy of ours, whose word on the client counts. */
   readonly trusted: boolean
   readonly requestId: string
+  /** The trace as it goes on from here; `undefined` leaves the client's as it is. */
+  readonly traceparent: string | undefined
 }
 
 /** A list of fields as Node gives and takes them: name, value, name, value. */
@@ -65,6 +67,7 @@ export function requestFields(raw: RawFields, client: ClientSide, viaName: strin
     const value = raw[i + 1]!
     if (name === 'te' && tokensOf(value).includes('trailers')) fields.push('te', 'trailers')
     if (name === 'host' || name === 'x-request-id' || hopByHop.has(name) || named.has(name)) continue
+    if (name === 'traceparent' && client.traceparent !== undefined) continue
     if (name === 'via') via.push(value)
     else if (!provenance.test(name)) fields.push(raw[i]!, value)
     else if (!client.trusted) continue
@@ -93,6 +96,7 @@ export function requestFields(raw: RawFields, client: ClientSide, viaName: strin
     'x-request-id',
     client.requestId,
   )
+  if (client.traceparent !== undefined) fields.push('traceparent', client.traceparent)
   return { fields, host }
 }
 

@@ -22,6 +22,8 @@ export interface ProxyParts {
   readonly trustedProxies: BlockList
   readonly viaName: string
   readonly requestIdOf: (c: Context) => string
+  /** The trace for the upstream; `undefined` leaves the client's as it is. */
+  readonly traceparentOf: (c: Context) => string | undefined
   /** The answer is read by a middleware around, so that it may not go straight to the client's connection. */
   readonly captured: boolean
 }
@@ -187,7 +189,7 @@ function rawFieldsOf(c: Context, node: NodeSide | undefined): RawFields {
 
 function outgoingHead(
   c: Context,
-  { trustedProxies, viaName, requestIdOf }: ProxyParts,
+  { trustedProxies, viaName, requestIdOf, traceparentOf }: ProxyParts,
   node: NodeSide | undefined,
 ): Omit<Outgoing, 'body'> | Response {
   const { method } = c.req
@@ -202,6 +204,7 @@ function outgoingHead(
       protocol: 'http',
       trusted: isIP(address) !== 0 && trustedProxies.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6'),
       requestId: requestIdOf(c),
+      traceparent: traceparentOf(c),
     },
     viaName,
   )

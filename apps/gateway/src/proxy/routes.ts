@@ -3,6 +3,7 @@ import type { Run } from '@gw/checkpoint'
 import type { Context, MiddlewareHandler } from 'hono'
 import { GatewayError } from '../errors.ts'
 import type { DurableRouteOptions, Gateway } from '../gateway.ts'
+import { traceOf, traceparentOf } from '../trace.ts'
 import { forward, forwardKept, type KeptAnswer, type ProxyParts } from './proxy.ts'
 import { Upstream, UpstreamError, type UpstreamOptions } from './upstream.ts'
 
@@ -99,6 +100,7 @@ export function proxyHandlers(
     trustedProxies: upstreams.trusted,
     viaName: upstreams.viaName,
     requestIdOf: (c) => c.get('requestId') as string,
+    traceparentOf: (c) => (gateway.traces === undefined ? undefined : traceparentOf(traceOf(c))),
     captured: keyed,
   }
   if (durable) {
