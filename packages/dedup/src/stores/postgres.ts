@@ -45,10 +45,11 @@ interface Row extends Record<string, unknown> {
   readonly body: string | null
 }
 
+/** What is left is told by the clock of the moment: what is read may come from a transaction that began after this one. */
 const columns: SQL = sql.raw(
   `k.token, k.fence::text AS fence, k.completed, k.fingerprint, k.principal_hash, k.link, k.window_ms, k.status, k.headers,
-   encode(k.body, 'hex') AS body, greatest(0, extract(epoch FROM k.lease_until - now()) * 1000)::float8 AS lease_left,
-   (extract(epoch FROM k.expires_at - now()) * 1000)::float8 AS expires_in`,
+   encode(k.body, 'hex') AS body, greatest(0, extract(epoch FROM k.lease_until - clock_timestamp()) * 1000)::float8 AS lease_left,
+   (extract(epoch FROM k.expires_at - clock_timestamp()) * 1000)::float8 AS expires_in`,
 )
 const ms: SQL = sql.raw(`interval '1 millisecond'`)
 const over: SQL = sql.raw('k.expires_at <= now() AND (k.completed OR k.lease_until <= now())')
