@@ -54,7 +54,7 @@ test('G12: requests as a table for people and as JSON for programs', async () =>
   expect(shapeOf(listed.out)).toEqual([
     'request  operation  status  stage  done  accepted',
     '<id>  flaky  failed  <time>',
-    '<id>  order  completed  packed  50 %  <time>',
+    '<id>  order  completed  packed  100 %  <time>',
   ])
   const lines = listed.out.trimEnd().split('\n')
   expect(lines.map((line) => line.length)).toEqual(Array(3).fill(lines[0]!.length))
