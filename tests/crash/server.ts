@@ -11,8 +11,11 @@ const cli = fileURLToPath(new URL('../../apps/gateway/dist/cli.js', import.meta.
 export interface ServerProcess {
   readonly url: string
   readonly process: ChildProcess
+  readonly adminUrl: string
   /** Asks its admin listener, with its token. */
   readonly admin: (path: string, init?: RequestInit) => Promise<Response>
+  /** What it printed to standard output. */
+  readonly output: () => string
   /** What it printed to standard error. */
   readonly errors: () => string
   /** From the start of the process to readiness. */
@@ -34,7 +37,11 @@ export async function startServer(dataDir: string, env: Readonly<Record<string, 
       GW_LOG_LEVEL: 'error',
       ...env,
     },
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  child.stdout.on('data', (chunk: Buffer) => {
+    output += chunk.toString()
   })
   let errors = ''
   child.stderr.on('data', (chunk: Buffer) => {
@@ -53,12 +60,22 @@ export async function startServer(dataDir: string, env: Readonly<Record<string, 
     if (performance.now() - began > 30_000) throw new Error(`The server was not ready within 30 s: ${errors}`)
     await delay(20)
   }
+  const adminUrl = `http://127.0.0.1:${adminPort}`
   const admin = (path: string, init: RequestInit = {}) =>
-    fetch(`http://127.0.0.1:${adminPort}${path}`, {
+    fetch(`${adminUrl}${path}`, {
       ...init,
       headers: { authorization: `Bearer ${readFileSync(join(dataDir, 'admin-token'), 'utf8').trim()}` },
     })
-  return { url, process: child, admin, errors: () => errors, startMs: performance.now() - began, exited }
+  return {
+    url,
+    process: child,
+    adminUrl,
+    admin,
+    output: () => output,
+    errors: () => errors,
+    startMs: performance.now() - began,
+    exited,
+  }
 }
 
 function freePort(): Promise<number> {

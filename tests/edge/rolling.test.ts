@@ -41,6 +41,7 @@ function load(port: number, rate: number) {
   let sent = 0
   let answered = 0
   let refused = 0
+  const pending = new Map<number, string>()
   const send = (n: number) => {
     const keyed = n % 5 === 0
     const outgoing = request({
@@ -70,6 +71,8 @@ function load(port: number, rate: number) {
       failures.push({ what: error.message, retryAfter: undefined })
     })
     outgoing.end()
+    pending.set(n, `${n} ${keyed ? 'POST' : 'GET'}, sent after ${Math.round(performance.now() - began)} ms`)
+    outgoing.on('close', () => pending.delete(n))
   }
   const began = performance.now()
   const timer = setInterval(() => {
@@ -83,7 +86,7 @@ function load(port: number, rate: number) {
     figures: () => ({ sent, answered, refused }),
     async stop() {
       clearInterval(timer)
-      await expect.poll(() => Object.keys(agent.sockets).length, { timeout: 60_000 }).toBe(0)
+      await expect.poll(() => [...pending.values()], { timeout: 90_000 }).toEqual([])
       agent.destroy()
     },
   }

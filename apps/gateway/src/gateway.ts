@@ -228,7 +228,7 @@ export class Gateway extends Hono<GatewayEnv> {
     })
     this.pools = new GatewayPools(({ pool, factory, type, cause }) => {
       this.metrics?.count(`pool.${type}`)
-      const reason = cause instanceof Error ? { reason: cause.message } : {}
+      const reason = cause instanceof Error ? { reason: loggedError(cause).message } : {}
       this.audit.append(`pool.${type}`, { pool, factory, ...reason }, { subject: pool })
     })
     for (const [name, breaker] of Object.entries(options.breakers ?? {})) this.breakers.add(name, breaker)

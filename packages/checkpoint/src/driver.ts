@@ -2,7 +2,7 @@ import type { Core } from './core.ts'
 import { CheckpointError } from './errors.ts'
 import type { Answer, Operation, Settled } from './operation.ts'
 import { capture, problemOutcome } from './outcome.ts'
-import { type Verdict, verdictOn } from './retry.ts'
+import { messageOf, type Verdict, verdictOn } from './retry.ts'
 import type { Run } from './run.ts'
 import type { Outcome, RunRecord, RunStatus } from './run-record.ts'
 import type { Ending, Suspension } from './store.ts'
@@ -131,7 +131,7 @@ export class Driver {
       const wakeAt = verdict.kind === 'suspend' ? verdict.wakeAt : undefined
       return this.suspend(record, {
         status: wakeAt === undefined ? 'parked' : 'waiting',
-        reason: error instanceof Error ? error.message : String(error),
+        reason: messageOf(error),
         wakeAt,
         attempt: record.attempt,
         cancelSeen: true,

@@ -14,6 +14,7 @@ import type { Run } from './run.ts'
 import type { RunInput } from './run-record.ts'
 import type { Timers } from './timers.ts'
 import { refusalOf } from './unit.ts'
+import { withoutSecretParameters } from './without-secrets.ts'
 
 /** How one route is durable. */
 export interface DurableOptions {
@@ -28,6 +29,8 @@ export interface DurableOptions {
   readonly persist?: readonly string[]
   /** Further request headers to keep. `Authorization`, `Cookie` and their like are kept only when named here. */
   readonly headers?: readonly string[]
+  /** Query parameters to keep although they are named like secrets (`token`, `api_key`, `sig`, …); the values of others are not kept. */
+  readonly query?: readonly string[]
   /** Who may see the run. */
   readonly principal?: (c: Context) => string | undefined
   /** Whose data the payloads are: what is kept for a subject is sealed with its key and can be erased by it. */
@@ -68,6 +71,7 @@ const known: ReadonlySet<string> = new Set([
   'onVersion',
   'persist',
   'headers',
+  'query',
   'principal',
   'subject',
   'strategy',
@@ -274,14 +278,14 @@ async function boundedBody(c: Context, maxBytes: number): Promise<Uint8Array | u
   return bytes
 }
 
-function inputOf(c: Context, { headers = [], persist = [] }: DurableOptions, body: Uint8Array): RunInput {
+function inputOf(c: Context, { headers = [], query = [], persist = [] }: DurableOptions, body: Uint8Array): RunInput {
   const kept: [string, string][] = []
   for (const name of [...keptHeaders, ...headers]) {
     const value = c.req.header(name)
     if (value !== undefined) kept.push([name, value])
   }
   const variables = persist.length === 0 ? '{}' : encode(Object.fromEntries(persist.map((name) => [name, c.get(name)])))
-  return { url: c.req.url, headers: kept, variables, body }
+  return { url: withoutSecretParameters(c.req.url, query), headers: kept, variables, body }
 }
 
 const requestIdForm = /^[A-Za-z0-9._:-]{1,128}$/

@@ -2,6 +2,7 @@ import { encode } from './codec.ts'
 import { CheckpointError } from './errors.ts'
 import { recordOf } from './found-step.ts'
 import { keyOf } from './replay.ts'
+import { messageOf } from './retry.ts'
 import type { Outcome, StepRecord } from './run-record.ts'
 import { type AttemptPorts, attempt, type StepOptions } from './step.ts'
 
@@ -76,7 +77,7 @@ export class Effects {
         await attempt(attempts, key, undo, {}, undefined)
       } catch (error) {
         if (stopped() || (error instanceof Error && 'code' in error && error.code === 'parked')) throw error
-        const message = `${key} could not be compensated: ${error instanceof Error ? error.message : String(error)}`
+        const message = `${key} could not be compensated: ${messageOf(error)}`
         throw new CheckpointError('run_parked', message, { cause: error })
       }
       await keep(recordOf(name, occurrence, 'undone', encode(null), startedAt, now()))

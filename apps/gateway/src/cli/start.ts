@@ -35,14 +35,14 @@ export async function start(flags: StartFlags): Promise<void> {
       const options = { ...gatewayOptionsOf(config), ...(failpoint === undefined ? {} : { failpoint }) }
       const gateway = await createReferenceServer(options, apiTokens)
       await serve(gateway, host, port, (running) =>
-        greeting(running, Object.keys(apiTokens).length === 0, curlLines(running.url)),
+        greeting(running, config, Object.keys(apiTokens).length === 0, curlLines(running.url)),
       )
       return
     }
     const { gateway, live } = await createConfiguredServer(loaded, sources)
     process.on('SIGHUP', () => void live.reload())
     await serve(gateway, host, port, (running) =>
-      greeting(running, false, [`Configuration  ${loaded.file}`, ...(config.routes ?? []).map(routeLine)]),
+      greeting(running, config, false, [`Configuration  ${loaded.file}`, ...(config.routes ?? []).map(routeLine)]),
     )
   } catch (error) {
     console.error(paintAside.red(messageOf(error)))
@@ -96,10 +96,17 @@ async function serve(
   console.log(greet(running))
 }
 
-function greeting({ url, adminUrl, adminToken }: RunningGateway, tryingOut: boolean, more: readonly string[]): string {
+/** A token that was given is not printed: whoever gave it has it, and the log would. */
+function greeting(
+  { url, adminUrl, adminToken }: RunningGateway,
+  { admin }: GatewayConfig,
+  tryingOut: boolean,
+  more: readonly string[],
+): string {
+  const token = admin?.token === undefined ? `bearer token ${adminToken}` : 'the bearer token that was configured'
   return [
     `${paint.bold('Gateway')}    ${url}`,
-    ...(adminUrl === undefined ? [] : [`${paint.bold('Dashboard')}  ${adminUrl}   (bearer token ${adminToken})`]),
+    ...(adminUrl === undefined ? [] : [`${paint.bold('Dashboard')}  ${adminUrl}   (${token})`]),
     ...(tryingOut ? [paint.yellow('No GW_API_TOKENS: everyone is who X-User-ID says. For trying out only.')] : []),
     '',
     ...more,

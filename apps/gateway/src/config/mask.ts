@@ -5,8 +5,10 @@ export function masked(value: unknown, name = ''): unknown {
   if (typeof value === 'string') {
     if (secretNames.test(name)) return '••••••••'
     return value
-      .replace(/(:\/\/[^:@/\s]*):[^@/\s]*@/g, '$1:••••••••@')
-      .replace(/([?&][^=&#\s]*(?:token|key|sig|password|secret)[^=&#\s]*=)[^&#\s]*/gi, '$1••••••••')
+      .replace(/(:\/\/[^:@/\s]{0,512}):[^@/\s]{0,512}@/g, '$1:••••••••@')
+      .replace(/([?&][^=&#\s]{1,128}=)[^&#\s]*/g, (whole, name: string) =>
+        /token|key|sig|password|secret/i.test(name) ? `${name}••••••••` : whole,
+      )
   }
   if (Array.isArray(value)) return value.map((item) => masked(item, name))
   if (typeof value !== 'object' || value === null) return value

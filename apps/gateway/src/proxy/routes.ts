@@ -148,7 +148,8 @@ async function forwardDurably(
           true,
           undefined,
         )
-      return answer
+      // A cookie is for one client, and is not in what is given again.
+      return { ...answer, fields: answer.fields.filter(([field]) => !/^set-cookie$/i.test(field)) }
     },
     {
       retry: { maxAttempts, initialMs: 200, retryable: (error) => error instanceof UpstreamError },
