@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
+import type { BreakerStore } from '@gw/breaker/sharing'
 import type { CheckpointStore } from '@gw/checkpoint'
 import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { postgresCheckpointStore } from '@gw/checkpoint/postgres'
@@ -16,7 +17,7 @@ import { connectPostgres, type PostgresDatabase, postgresDatabase } from '@gw/po
 import { type Database, openDatabase } from '@gw/sqlite'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import { type ColdTierOptions, withColdTier } from './cold-tier.ts'
-import { withKeysInRedis } from './redis-keys.ts'
+import { withRedis } from './redis-engine.ts'
 
 /** How the engine is, for health and metrics. */
 export interface EngineHealth {
@@ -39,6 +40,8 @@ export interface Engine {
   checkpointStore(): CheckpointStore
   dedupStore(): DedupStore
   eventLog(): EventLog
+  /** What nodes know together of their breakers; only with Redis. */
+  readonly breakerStore?: BreakerStore
   /** Calls `listener` once when the engine is lost for good, so that this process should end. */
   onFailed(listener: (cause: unknown) => void): void
   /** Closes what the engine itself opened. */
@@ -52,7 +55,7 @@ export interface EngineOptions {
   readonly database?: Database
   /** `postgres://…`: state lies there, and any number of gateways may share it. */
   readonly databaseUrl?: string
-  /** `redis://…`: idempotency keys lie there. */
+  /** `redis://…`: idempotency keys lie there, and what nodes know together of their breakers. */
   readonly redisUrl?: string
   readonly coldTier?: ColdTierOptions
 }
@@ -72,7 +75,7 @@ export async function openEngine({
       ? await embeddedEngine({ directory: dataDir, database })
       : postgresEngine({ directory: dataDir, url: databaseUrl })
   try {
-    const keyed = redisUrl === undefined ? engine : await withKeysInRedis(engine, redisUrl)
+    const keyed = redisUrl === undefined ? engine : await withRedis(engine, redisUrl)
     return coldTier === undefined ? keyed : withColdTier(keyed, coldTier)
   } catch (error) {
     await engine.close()

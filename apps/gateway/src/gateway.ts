@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { CircuitBreaker, type CircuitBreakerOptions, loadCockatiel } from '@gw/breaker'
+import { type BreakerSharing, shareBreakers } from '@gw/breaker/sharing'
 import { CheckpointManager, type DurableOptions, type Run } from '@gw/checkpoint'
 import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
@@ -146,6 +147,8 @@ export class Gateway extends Hono<GatewayEnv> {
   #drain: (() => void) | undefined
   readonly #closing = new AbortController()
   readonly #snapshots: BreakerSnapshots
+  /** How the nodes share their breakers; only where the engine has a store for it. */
+  readonly breakerSharing: BreakerSharing | undefined
   /** The longest body that any route takes: what the listener lets in. */
   #maxBodyBytes: number
 
@@ -233,6 +236,14 @@ export class Gateway extends Hono<GatewayEnv> {
     })
     for (const [name, breaker] of Object.entries(options.breakers ?? {})) this.breakers.add(name, breaker)
     for (const pool of options.pools ?? []) this.pools.add(pool)
+    this.breakerSharing =
+      engine.breakerStore &&
+      shareBreakers({
+        store: engine.breakerStore,
+        breakers: this.breakers.all,
+        node: nodeId,
+        onWarning: ({ message, cause }) => logger?.warn({ err: loggedError(cause) }, message),
+      })
     this.idempotency =
       options.deduplicator ??
       new RequestDeduplicator({
@@ -435,6 +446,7 @@ export class Gateway extends Hono<GatewayEnv> {
       if (this.breakers.all.size > 0) {
         await loadCockatiel()
         this.#snapshots.restore(this.breakers.all)
+        await this.breakerSharing?.start()
       }
       this.#running = true
       this.checkpoints.serve(this)
@@ -562,6 +574,7 @@ export class Gateway extends Hono<GatewayEnv> {
     if (this.#running && this.breakers.all.size > 0) this.#saveBreakers()
     this.#running = false
     for (const hook of this.#shutdown) await hook()
+    await this.breakerSharing?.stop()
     await this.pools.drain(1_000)
     await this.audit.settled().catch(() => {})
     await this.keeping.stop()

@@ -47,7 +47,10 @@ export interface GatewayOptions {
   readonly database?: Database
   /** `postgres://user:password@host/database`: state lies in PostgreSQL, which any number of gateways share, instead of `dataDir`. */
   readonly databaseUrl?: string
-  /** `redis://…`: idempotency keys lie in Redis; several nodes separated by commas, or `?cluster`, make it a Cluster. */
+  /**
+   * `redis://…`: idempotency keys lie in Redis, and breakers of one name open and try together on all nodes; several nodes separated
+   * by commas, or `?cluster`, make it a Cluster.
+   */
   readonly redisUrl?: string
   /** Completed requests move on to S3, and requests are backed up there. */
   readonly coldTier?: ColdTierOptions

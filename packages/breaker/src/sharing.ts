@@ -189,7 +189,7 @@ class SharedBreaker implements BreakerLink {
     generation: 0,
     state: 'closed',
     remainingMs: 0,
-    votes: 0,
+    votes: [],
     granted: [],
     contended: false,
     calls: 0,

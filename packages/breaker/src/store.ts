@@ -43,8 +43,8 @@ export interface ClusterState {
   readonly state: 'closed' | 'open' | 'half_open'
   /** How long it stays open, from now. */
   readonly remainingMs: number
-  /** Nodes whose votes count at the moment. */
-  readonly votes: number
+  /** The nodes whose votes count at the moment. */
+  readonly votes: readonly string[]
   /** Places that this request was given. */
   readonly granted: readonly string[]
   /** A node wants a place while all are held. */

@@ -19,12 +19,25 @@ const Breaker = z
   })
   .openapi('CircuitBreaker')
 
+const Cluster = z
+  .object({
+    state: z.enum(['idle', 'shared', 'local']).openapi({
+      description: '`local`: the store cannot be asked, and each node decides alone',
+    }),
+    reason: z.string().nullable(),
+    votes: z.array(z.string()).openapi({ description: 'The nodes that have found it failing and are not enough yet' }),
+    calls: z.int().openapi({ description: 'Of all nodes, since it last closed' }),
+    failures: z.int(),
+  })
+  .openapi('CircuitBreakerCluster')
+
 const Detail = Breaker.extend({
   name: z.string(),
   forced: z.enum(['open', 'closed', 'disabled']).nullable().openapi({ description: 'What an operator has decided' }),
   ready: z.boolean(),
   terms: z.object({ openMs: z.number(), halfOpenMaxCalls: z.int(), rollingWindowMs: z.number() }),
   figures: z.record(z.string(), z.number()),
+  cluster: Cluster.nullable().openapi({ description: 'What all nodes know of it; null where it is not shared' }),
   history: z.array(EventShape).openapi({ description: 'Its newest 100 transitions, oldest first' }),
 }).openapi('CircuitBreakerDetail')
 
@@ -85,6 +98,7 @@ export function breakerRoutes(gateway: Gateway) {
           ready: breaker.ready,
           terms: { ...breaker.terms },
           figures: { ...breaker.figures },
+          cluster: clusterOf(gateway, name),
           history: await historyOf(gateway.events, name, 'breaker.'),
         },
         200,
@@ -100,4 +114,13 @@ export function breakerRoutes(gateway: Gateway) {
       })
       return c.json({ message: `Circuit breaker '${name}' ${done[action]} successfully`, state: breaker.state }, 200)
     })
+}
+
+/** How a breaker stands on all nodes together, where they share it. */
+function clusterOf({ breakerSharing }: Gateway, name: string): z.infer<typeof Cluster> | null {
+  if (breakerSharing === undefined) return null
+  const { state, reason = null, breakers } = breakerSharing.health
+  const known = breakers[name]
+  if (known === undefined) return null
+  return { state, reason, votes: [...known.votes], calls: known.calls, failures: known.failures }
 }

@@ -86,7 +86,8 @@ const redisUrl = z
   )
   .meta({
     secret: true,
-    description: 'keys lie there instead; several nodes separated by commas, or ?cluster, for a Cluster',
+    description:
+      'keys lie there instead, and breakers are shared; several nodes separated by commas, or ?cluster, for a Cluster',
   })
 
 /** Everything a configuration file may say. Durations and sizes are texts here and numbers behind it. */

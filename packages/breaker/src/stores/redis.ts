@@ -136,6 +136,9 @@ if moved then
 end
 if dirty then redis.call('PEXPIRE', KEYS[1], math.floor(10 * (r.voteMs + r.openMs + r.leaseMs))) end
 
+local votes = {}
+for _, field in ipairs(fields('v:')) do votes[#votes + 1] = string.sub(field, 3) end
+table.sort(votes)
 local remaining = 0
 if state == 'open' and openUntil > now then remaining = openUntil - now end
 local contended = h.wait and now - tonumber(h.wait) < 5000
@@ -143,7 +146,7 @@ return cjson.encode({
   generation = gen,
   state = state,
   remainingMs = remaining,
-  votes = #fields('v:'),
+  votes = votes,
   granted = granted,
   contended = contended == true,
   calls = tonumber(h.calls or '0'),
@@ -166,8 +169,7 @@ export function redisBreakerStore(options: RedisBreakerStoreOptions): BreakerSto
         arguments: [JSON.stringify(request), channel, name],
       })
       const state = JSON.parse(String(answer)) as ClusterState
-      // An empty table is an object to Lua's JSON.
-      return { ...state, granted: Array.isArray(state.granted) ? state.granted : [] }
+      return { ...state, votes: listOf(state.votes), granted: listOf(state.granted) }
     },
     ...(subscriber === undefined
       ? {}
@@ -181,4 +183,9 @@ export function redisBreakerStore(options: RedisBreakerStoreOptions): BreakerSto
           },
         }),
   }
+}
+
+/** An empty table is an object to Lua's JSON. */
+function listOf(table: readonly string[]): readonly string[] {
+  return Array.isArray(table) ? table : []
 }

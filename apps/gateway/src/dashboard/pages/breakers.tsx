@@ -196,6 +196,7 @@ function BreakerCard({
               )}
             </dd>
           </div>
+          <Cluster cluster={breaker.cluster} />
         </dl>
         <div>
           <p class="muted small">Failed or refused calls, last hour</p>
@@ -244,4 +245,30 @@ function reasonOf(data: unknown): string {
   const { reason, failureCount } = data as { readonly reason?: string; readonly failureCount?: number }
   const words = (reason ?? '').replaceAll('_', ' ')
   return failureCount === undefined || failureCount === 0 ? words : `${words}, ${count(failureCount)} failures`
+}
+
+/** What all nodes know of it together. */
+function Cluster({ cluster }: { readonly cluster: Detail['cluster'] }) {
+  if (cluster === null) return ''
+  const { state, reason, votes, calls, failures } = cluster
+  return (
+    <>
+      <div>
+        <dt>Votes to open, by node</dt>
+        <dd>{votes.length === 0 ? 'none' : votes.join(', ')}</dd>
+      </div>
+      <div>
+        <dt>Failures on all nodes</dt>
+        <dd>
+          {count(failures)} <span class="muted">of {count(calls)} calls</span>
+        </dd>
+      </div>
+      <div>
+        <dt>Shared with other nodes</dt>
+        <dd class="wrap">
+          {state === 'shared' ? 'yes, over Redis' : state === 'idle' ? 'not yet' : `no: ${reason ?? ''}`}
+        </dd>
+      </div>
+    </>
+  )
 }

@@ -1,13 +1,15 @@
+import { redisBreakerStore } from '@gw/breaker/redis'
 import type { DedupStore } from '@gw/dedup'
 import { redisClientOptions, redisDedupStore } from '@gw/dedup/redis'
 import { createClient, createCluster } from 'redis'
 import type { Engine } from './engine.ts'
 
 /**
- * An engine whose idempotency keys lie in Redis, and all else where it was: several nodes in the URL, separated by commas, or
- * `?cluster` behind it, make it a Redis Cluster. Keys commit apart from runs then; the outcome of a run drives its key.
+ * An engine whose idempotency keys lie in Redis, with what nodes know together of their breakers, and all else where it was:
+ * several nodes in the URL, separated by commas, or `?cluster` behind it, make it a Redis Cluster. Keys commit apart from runs
+ * then; the outcome of a run drives its key.
  */
-export async function withKeysInRedis(engine: Engine, redisUrl: string): Promise<Engine> {
+export async function withRedis(engine: Engine, redisUrl: string): Promise<Engine> {
   const { client, subscriber, close } = await connect(redisUrl)
   let store: DedupStore | undefined
   return {
@@ -24,6 +26,7 @@ export async function withKeysInRedis(engine: Engine, redisUrl: string): Promise
       return store
     },
     eventLog: () => engine.eventLog(),
+    breakerStore: redisBreakerStore({ client, ...(subscriber === undefined ? {} : { subscriber }) }),
     onFailed: (listener) => engine.onFailed(listener),
     async close() {
       close()
