@@ -1,11 +1,13 @@
 // `pnpm pack:check`: packs each package, installs it with npm in an empty project with only its peers, and uses it there in strict
-// TypeScript and in plain JavaScript on Node, Bun and Deno. Says what is in each tarball and how large each core is.
+// TypeScript and in plain JavaScript on Node, Bun and Deno. Says what is in each tarball, how large each core is, and whether JSR
+// would take the sources.
 import { execFile } from 'node:child_process'
 import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { publish } from './jsr.ts'
 import { runtimes } from './runtime.ts'
 import { cores, sizeOf } from './sizes.ts'
 import { rows } from './table.ts'
@@ -133,6 +135,12 @@ try {
 } finally {
   for (const { close } of columns) await close?.()
   rmSync(home, { recursive: true, force: true })
+}
+try {
+  publish({ dryRun: true })
+  console.log('JSR would take every library')
+} catch (error) {
+  problems.push(`JSR would refuse a library:\n${(error as { stderr?: Buffer }).stderr ?? error}`)
 }
 for (const problem of problems) console.error(problem)
 process.exitCode = problems.length > 0 ? 1 : 0

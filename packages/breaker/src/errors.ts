@@ -59,10 +59,10 @@ export class CircuitBreakerOpenError extends Error {
     cause: unknown,
   ): CircuitBreakerOpenError {
     if (!stackTraceLimitWritable()) return new CircuitBreakerOpenError(refuser, state, retryAfterMs, openUntil, cause)
-    const limit = Error.stackTraceLimit
-    Error.stackTraceLimit = 0
+    const limit = traces.stackTraceLimit
+    traces.stackTraceLimit = 0
     const error = new CircuitBreakerOpenError(refuser, state, retryAfterMs, openUntil, cause)
-    Error.stackTraceLimit = limit
+    traces.stackTraceLimit = limit
     return error
   }
 
@@ -106,16 +106,12 @@ Object.defineProperties(CircuitBreakerOpenError.prototype, {
   code: { value: 'breaker_open', configurable: true, enumerable: true },
 })
 
+/** `Error`, with what V8 and JavaScriptCore have besides. */
+const traces: { stackTraceLimit: number } = Error as never
 let writable: boolean | undefined
 
 /** Under frozen intrinsics an assignment would throw; elsewhere than V8 and JavaScriptCore there is no limit to set. */
 function stackTraceLimitWritable(): boolean {
   writable ??= Object.getOwnPropertyDescriptor(Error, 'stackTraceLimit')?.writable === true
   return writable
-}
-
-declare global {
-  interface ErrorConstructor {
-    stackTraceLimit: number
-  }
 }
