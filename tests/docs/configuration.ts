@@ -52,6 +52,7 @@ const sections: readonly (readonly [path: string, title: string])[] = [
   ['privacy', '`privacy`'],
   ['metrics', '`metrics`'],
   ['telemetry', '`telemetry`'],
+  ['alerts', '`alerts`'],
   ['upstreams.*', 'One of `upstreams`'],
   ['routes.*', 'One of `routes`'],
   ['breakers.*', 'One of `breakers`, and `breaker` of an upstream'],

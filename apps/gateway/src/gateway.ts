@@ -14,6 +14,7 @@ import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { adminApp } from './admin/app.ts'
 import { sessionFile } from './admin/session-file.ts'
 import { Admission } from './admission.ts'
+import { Alerts } from './alerts.ts'
 import { AuditQueue } from './audit-queue.ts'
 import { type BreakerSnapshots, breakerSnapshots } from './breaker-snapshots.ts'
 import { GatewayBreakers } from './breakers.ts'
@@ -119,6 +120,8 @@ export class Gateway extends Hono<GatewayEnv> {
   readonly metrics: Metrics | undefined
   /** Sends spans and figures to a collector, where there is one. */
   readonly traces: OtlpExporter | undefined
+  /** Tells a webhook what goes wrong, where there is one. */
+  readonly alerts: Alerts | undefined
   /** The last hour of this process, for the dashboard. */
   readonly figures: RecentFigures = new RecentFigures()
   readonly admission: Admission
@@ -342,6 +345,7 @@ export class Gateway extends Hono<GatewayEnv> {
     this.route('/health', healthRoutes(this))
     this.route('/requests', requestRoutes(this))
     if (this.metrics !== undefined) registerGauges(this.metrics, this)
+    this.alerts = options.alerts && new Alerts(this, options.alerts)
   }
 
   /** The embedded database, for tables of your own. Throws `no_embedded_database` where the gateway runs on another engine. */
@@ -451,6 +455,7 @@ export class Gateway extends Hono<GatewayEnv> {
       this.#running = true
       this.checkpoints.serve(this)
       await this.checkpoints.start()
+      this.alerts?.start()
       this.admission.phase = 'ready'
     })()
     return this.#started
@@ -575,6 +580,7 @@ export class Gateway extends Hono<GatewayEnv> {
     this.#running = false
     for (const hook of this.#shutdown) await hook()
     await this.breakerSharing?.stop()
+    await this.alerts?.stop()
     await this.pools.drain(1_000)
     await this.audit.settled().catch(() => {})
     await this.keeping.stop()

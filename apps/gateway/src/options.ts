@@ -9,6 +9,7 @@ import type { Database } from '@gw/sqlite'
 import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import type { AlertOptions } from './alerts.ts'
 import type { ColdTierOptions } from './cold-tier.ts'
 import { GatewayError } from './errors.ts'
 import type { AuditOptions } from './event-keeping.ts'
@@ -87,6 +88,8 @@ export interface GatewayOptions {
   readonly metrics?: { readonly enabled?: boolean; readonly namespace?: string }
   /** Figures and traces go to a collector, too. */
   readonly telemetry?: TelemetryOptions
+  /** A webhook is told what goes wrong. */
+  readonly alerts?: AlertOptions
   /** One line a request; none by default. */
   readonly logger?: Logger
   readonly admin?: AdminOptions
@@ -184,6 +187,14 @@ const schema = z.strictObject({
       headers: z.record(z.string(), z.string()).optional(),
       serviceName: z.string().min(1).optional(),
       metricsIntervalMs: z.number().gt(0).optional(),
+    })
+    .optional(),
+  alerts: z
+    .strictObject({
+      webhook: z.string().regex(/^https?:\/\/\S+$/, 'expected http://… or https://…'),
+      secret: z.string().min(24, 'expected at least 24 characters').optional(),
+      intervalMs: z.number().gt(0).optional(),
+      backlog: count.optional(),
     })
     .optional(),
   logger: given('a pino logger').optional(),

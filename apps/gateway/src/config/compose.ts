@@ -38,6 +38,14 @@ export function gatewayOptionsOf(config: GatewayConfig): GatewayOptions {
     telemetry:
       config.telemetry &&
       given({ ...config.telemetry, metricsInterval: undefined, metricsIntervalMs: config.telemetry.metricsInterval }),
+    alerts:
+      config.alerts &&
+      given({
+        webhook: config.alerts.webhook,
+        secret: config.alerts.secret,
+        intervalMs: config.alerts.interval,
+        backlog: config.alerts.backlog,
+      }),
     admin: admin && given(admin),
     audit:
       config.audit &&

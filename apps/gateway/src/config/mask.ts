@@ -1,4 +1,4 @@
-const secretNames = /token|secret|password|key$/i
+const secretNames = /token|secret|password|key$|^webhook$/i
 
 /** A configuration to be shown: secrets are dots, and URLs have lost their passwords. */
 export function masked(value: unknown, name = ''): unknown {

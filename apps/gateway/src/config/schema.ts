@@ -224,6 +224,22 @@ export const configSchema = z
       })
       .optional()
       .meta({ description: 'figures and traces go to a collector, too' }),
+    alerts: z
+      .strictObject({
+        webhook: z
+          .string()
+          .regex(/^https?:\/\/\S+$/, 'expected http://… or https://…')
+          .meta({ description: 'is told by POST what goes wrong, and what is well again', secret: true }),
+        secret: z
+          .string()
+          .min(24, 'expected at least 24 characters')
+          .optional()
+          .meta({ description: 'signs each call (Standard Webhooks)', secret: true }),
+        interval: duration('how often it is looked', '15s').optional(),
+        backlog: count('how many requests may wait for a handler', 1_000).optional(),
+      })
+      .optional()
+      .meta({ description: 'a webhook is told what goes wrong' }),
     logLevel: z
       .enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent'])
       .optional()

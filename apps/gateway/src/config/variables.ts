@@ -27,6 +27,8 @@ export const variables: readonly Variable[] = [
   { name: 'GW_LEASE', path: ['lease'], read: text },
   { name: 'OTEL_EXPORTER_OTLP_ENDPOINT', path: ['telemetry', 'otlp'], read: text },
   { name: 'OTEL_SERVICE_NAME', path: ['telemetry', 'serviceName'], read: text },
+  { name: 'GW_ALERT_WEBHOOK', path: ['alerts', 'webhook'], read: text },
+  { name: 'GW_ALERT_SECRET', path: ['alerts', 'secret'], read: text },
   { name: 'GW_LOG_LEVEL', path: ['logLevel'], read: text },
   { name: 'GW_API_TOKENS', path: ['apiTokens'], read: apiTokens },
   { name: 'GW_IDEMPOTENCY_WINDOW', path: ['idempotencyWindow'], read: text },
