@@ -68,6 +68,7 @@ async function workerd(): Promise<Runtime> {
     modules: [{ type: 'ESModule', path: 'worker.mjs', contents: outputFiles[0]?.text ?? '' }],
     compatibilityDate: '2026-07-01',
     compatibilityFlags: ['nodejs_compat'],
+    r2Buckets: ['BUCKET'],
     durableObjects: { STORES: { className: 'Stores', useSQLite: true } },
   })
   return {

@@ -14,6 +14,9 @@ export interface Row {
   readonly not?: Readonly<Record<string, string>>
 }
 
+const binding = 'an R2 binding is a Worker’s; from elsewhere R2 is a bucket of the S3 store'
+const notAWorker = { 'Node 22.13': binding, 'Node 24': binding, 'Bun 1.4': binding, 'Deno 2.9': binding }
+
 /** What is proved, package by package. */
 export const rows: readonly Row[] = [
   { folder: 'packages/checkpoint', what: '`durable()`', proof: 'checkpoint.middleware' },
@@ -24,6 +27,8 @@ export const rows: readonly Row[] = [
     proof: 'sqlite.checkpoint',
     on: { workerd: 'durable-object.checkpoint' },
   },
+  { folder: 'packages/checkpoint', what: 'cold tier on R2', proof: 'r2.cold', not: notAWorker },
+  { folder: 'packages/checkpoint', what: 'tiers on R2', proof: 'r2.tiered', not: notAWorker },
   { folder: 'packages/dedup', what: '`dedup()`', proof: 'dedup.middleware' },
   { folder: 'packages/dedup', what: 'memory store', proof: 'dedup.memory' },
   {
@@ -78,10 +83,10 @@ export function markdown(
     `|---|${runtimes.map(() => '---').join('|')}|`,
     ...own.map((row) => `| ${row.what} | ${runtimes.map((name) => cells.get(row)?.get(name) ?? '–').join(' | ')} |`),
   ]
-  const reasons = new Set(
-    own.flatMap(({ not = {} }) => Object.entries(not).map(([name, reason]) => `${name}: ${reason}`)),
-  )
-  return [...lines, ...[...reasons].map((reason) => `\n– on ${reason}.`)].join('\n')
+  const left = own.flatMap(({ not = {} }) => Object.entries(not))
+  const reasons = new Set(left.map(([, reason]) => reason))
+  const namesOf = (reason: string) => new Set(left.filter(([, each]) => each === reason).map(([name]) => name))
+  return [...lines, ...[...reasons].map((reason) => `\n– on ${[...namesOf(reason)].join(', ')}: ${reason}.`)].join('\n')
 }
 
 const opening = '<!-- runtimes -->'

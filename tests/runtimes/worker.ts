@@ -1,11 +1,13 @@
 // What workerd runs: everything is made at module scope, where a Worker may do no I/O, start no timer and draw no random number.
 
+import type { R2Bucket } from '@gw/checkpoint/r2'
 import type { Proof } from './proof.ts'
 import * as breaker from './proofs/breaker.ts'
 import * as checkpoint from './proofs/checkpoint.ts'
 import * as dedup from './proofs/dedup.ts'
 import { durableObjectProofs, type EmptiableStorage } from './proofs/durable-object.ts'
 import * as events from './proofs/events.ts'
+import { r2Proofs } from './proofs/r2.ts'
 
 const proofs: Record<string, Proof> = {
   'breaker.middleware': breaker.middleware,
@@ -18,6 +20,7 @@ const proofs: Record<string, Proof> = {
 }
 
 interface Environment {
+  readonly BUCKET: R2Bucket
   readonly STORES: { idFromName(name: string): object; get(id: object): { fetch(request: Request): Promise<Response> } }
 }
 
@@ -38,9 +41,10 @@ export class Stores {
 }
 
 const worker: { fetch(request: Request, environment: Environment): Promise<Response> } = {
-  fetch(request, { STORES }) {
+  fetch(request, { BUCKET, STORES }) {
     const name = new URL(request.url).pathname.slice(1)
     if (name.startsWith('durable-object.')) return STORES.get(STORES.idFromName(name)).fetch(request)
+    if (name.startsWith('r2.')) return answered(r2Proofs(BUCKET)[name.slice('r2.'.length)])
     return answered(proofs[name])
   },
 }

@@ -4,7 +4,7 @@ export type PutAnswer = 'stored' | 'exists'
 /**
  * Keeps immutable objects: what left the primary, and its backups. Names are made of `[0-9a-z/-]`, never of what a client sent.
  *
- * The laws, each checked on a real server by `test/s3.test.ts`:
+ * The laws, each checked on a real server by `test/s3.test.ts`, and on R2 by the table of runtimes:
  *
  * 1. `put` makes the object, or answers `exists` where the name has other bytes; it never replaces one. Putting the same bytes
  *    again is `stored`. Of any number of puts at once the bytes of one stay.

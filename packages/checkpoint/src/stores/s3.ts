@@ -4,6 +4,7 @@ import { CheckpointError } from '../errors.ts'
 import { md5 } from '../md5.ts'
 import { aboveZero, aFunction, checkOptions, having } from '../option-rules.ts'
 import { errorCodeOf, parseListing } from '../s3-listing.ts'
+import { type ColdDeadline, checkedName, coldDeadline, coldPrefix, folderOf } from './bucket.ts'
 
 export type { ColdStore, PutAnswer } from '../cold.ts'
 
@@ -46,13 +47,6 @@ interface Answered {
 /** What one request came to: the server's word, or that its effect is unknown. */
 type Reply = Answered | { readonly status: 0; readonly cause: unknown }
 
-/** The time that one call may take, and its pauses between repeats. */
-interface Deadline {
-  leftMs(): number
-  /** Resolves to `false` where there is no time for another try. */
-  pause(tries: number): Promise<boolean>
-}
-
 interface RequestParts {
   readonly method: 'GET' | 'PUT' | 'DELETE'
   readonly key?: string
@@ -61,7 +55,6 @@ interface RequestParts {
   readonly body?: Uint8Array<ArrayBuffer>
 }
 
-const keyShape = /^[0-9a-z/-]*$/
 const text = new TextDecoder()
 
 /** Keeps cold objects in a bucket of any S3-compatible server, with `fetch` and WebCrypto alone. */
@@ -69,7 +62,7 @@ export function s3CheckpointStore(options: S3CheckpointStoreOptions): ColdStore 
   checkOptions(options, rules)
   const { client, bucket, addressing = 'path', region = client.region, deadlineMs = 15_000, sse } = options
   const { fetch: send = (request, init) => fetch(request, init), random = () => Math.random() } = options
-  const prefix = options.prefix === undefined || options.prefix === '' ? '' : `${options.prefix.replace(/\/$/, '')}/`
+  const prefix = folderOf(options.prefix)
   const base = new URL(options.endpoint ?? `https://s3.${region ?? 'us-east-1'}.amazonaws.com`)
   if (addressing === 'virtual-host') base.hostname = `${bucket}.${base.hostname}`
   const root = base.href.replace(/\/$/, '') + (addressing === 'path' ? `/${bucket}` : '')
@@ -107,24 +100,12 @@ export function s3CheckpointStore(options: S3CheckpointStoreOptions): ColdStore 
     }
   }
 
-  function deadline(): Deadline {
-    const until = performance.now() + deadlineMs
-    const leftMs = () => until - performance.now()
-    return {
-      leftMs,
-      async pause(tries) {
-        const pauseMs = random() * Math.min(2_000, 50 * 2 ** tries)
-        if (leftMs() <= pauseMs) return false
-        await new Promise((resolve) => setTimeout(resolve, pauseMs))
-        return true
-      },
-    }
-  }
+  const deadline = () => coldDeadline(deadlineMs, random)
 
   /** Repeats what changes nothing, or nothing more when repeated, until the server has a word on it. */
   async function settled(
     parts: RequestParts,
-    time: Deadline,
+    time: ColdDeadline,
     code: 'cold_unavailable' | 'cold_unknown',
   ): Promise<Answered> {
     for (let tries = 0; ; tries++) {
@@ -136,7 +117,7 @@ export function s3CheckpointStore(options: S3CheckpointStoreOptions): ColdStore 
 
   async function read(
     key: string,
-    time: Deadline,
+    time: ColdDeadline,
     code: 'cold_unavailable' | 'cold_unknown',
   ): Promise<Uint8Array | undefined> {
     const parts: RequestParts = { method: 'GET', key, headers: getHeaders }
@@ -147,7 +128,7 @@ export function s3CheckpointStore(options: S3CheckpointStoreOptions): ColdStore 
   }
 
   async function put(name: string, given: Uint8Array): Promise<PutAnswer> {
-    const key = checked(name)
+    const key = checkedName(name)
     const body = given as Uint8Array<ArrayBuffer>
     const parts: RequestParts = { method: 'PUT', key, body, headers: { ...putHeaders, 'if-none-match': '*' } }
     const time = deadline()
@@ -174,9 +155,9 @@ export function s3CheckpointStore(options: S3CheckpointStoreOptions): ColdStore 
           'list-type': '2',
           'encoding-type': 'url',
           'max-keys': String(Math.min(1_000, limit - names.length)),
-          prefix: prefix + checked(under),
+          prefix: prefix + checkedName(under),
           ...(continuation === undefined ? {} : { 'continuation-token': continuation }),
-          ...(continuation !== undefined || after === undefined ? {} : { 'start-after': prefix + checked(after) }),
+          ...(continuation !== undefined || after === undefined ? {} : { 'start-after': prefix + checkedName(after) }),
         },
       }
       const reply = await settled(parts, time, 'cold_unavailable')
@@ -198,7 +179,7 @@ export function s3CheckpointStore(options: S3CheckpointStoreOptions): ColdStore 
   }
 
   async function remove(name: string): Promise<void> {
-    const parts: RequestParts = { method: 'DELETE', key: checked(name) }
+    const parts: RequestParts = { method: 'DELETE', key: checkedName(name) }
     const reply = await settled(parts, deadline(), 'cold_unknown')
     const absent = reply.status === 404 && errorCodeOf(text.decode(reply.bytes)) === 'NoSuchKey'
     if (reply.status !== 204 && reply.status !== 200 && !absent) throw refusal(parts, reply)
@@ -230,7 +211,7 @@ export function s3CheckpointStore(options: S3CheckpointStoreOptions): ColdStore 
     }
   }
 
-  return { probe, put, list, remove, get: async (name) => read(checked(name), deadline(), 'cold_unavailable') }
+  return { probe, put, list, remove, get: async (name) => read(checkedName(name), deadline(), 'cold_unavailable') }
 }
 
 const rules = {
@@ -253,11 +234,7 @@ const rules = {
     accepts: (value: unknown) => value === 'path' || value === 'virtual-host',
   },
   region: { expected: 'a text', accepts: (value: unknown) => typeof value === 'string' && value !== '' },
-  prefix: {
-    expected: 'a path of letters, digits, `.`, `_` and `-` without empty or dotted parts',
-    accepts: (value: unknown) =>
-      typeof value === 'string' && (value === '' || /^(?:(?!\.\.?\/)[\w.-]+\/)*(?!\.\.?$)[\w.-]+\/?$/.test(value)),
-  },
+  prefix: coldPrefix,
   sse: { expected: '`AES256`, `{ kmsKeyId }` or `{ customerKey }` with 32 bytes', accepts: isEncryption },
   deadlineMs: aboveZero,
   fetch: aFunction,
@@ -290,11 +267,6 @@ function encryptionHeaders(
 async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('')
-}
-
-function checked(name: string): string {
-  if (!keyShape.test(name)) throw new CheckpointError('invalid_option', `\`${name}\` is not the name of a cold object`)
-  return name
 }
 
 /** Silence, a conflict and a server's own failure say nothing about whether the request had its effect. 501 does: the server cannot do it. */
