@@ -57,7 +57,7 @@ export async function startServer(dataDir: string, env: Readonly<Record<string, 
       () => false,
     )
     if (ready || child.exitCode !== null || child.signalCode !== null) break
-    if (performance.now() - began > 30_000) throw new Error(`The server was not ready within 30 s: ${errors}`)
+    if (performance.now() - began > 120_000) throw new Error(`The server was not ready within 120 s: ${errors}`)
     await delay(20)
   }
   const adminUrl = `http://127.0.0.1:${adminPort}`

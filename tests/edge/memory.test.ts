@@ -68,7 +68,9 @@ async function risesBy(gateway: GatewayProcess, work: () => Promise<void>): Prom
   await work()
   watching = false
   await watch
-  return Math.max(peak, await gateway.rss()) - before
+  const risen = Math.max(peak, await gateway.rss()) - before
+  console.info(`resident memory rose by ${(risen / megabyte).toFixed(1)} MiB`)
+  return risen
 }
 
 test('G5: 200 MB stream through the proxy each way in constant memory', { timeout: 180_000 }, async () => {

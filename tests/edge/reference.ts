@@ -51,7 +51,8 @@ export function read(bytes: string): Reading {
       method !== 'CONNECT' &&
       (hosts.length === 1 || (hosts.length === 0 && minor === '0')) &&
       (codings.length === 0
-        ? lengths.length === 0 || (lengths.length === 1 && /^\d+$/.test(lengths[0]!) && lengths[0]!.length <= maxDigits)
+        ? lengths.length === 0 ||
+          (lengths.length === 1 && /^\d+$/.test(lengths[0]!) && lengths[0]!.replace(/^0+/, '').length <= maxDigits)
         : lengths.length === 0 && minor === '1' && codings.length === 1 && codings[0]!.toLowerCase() === 'chunked')
     if (!framed) return { requests, stopped: start, begun: false }
     const body = codings.length === 0 ? sized(bytes, headEnd + 4, Number(lengths[0] ?? 0)) : chunked(bytes, headEnd + 4)

@@ -40,10 +40,10 @@ global
   stats socket ${statistics} mode 600
 defaults
   mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-  timeout check 10s
+  timeout connect 60s
+  timeout client 120s
+  timeout server 120s
+  timeout check 60s
 frontend front
   bind 127.0.0.1:${claim.port}
   default_backend gateways
@@ -51,7 +51,7 @@ backend gateways
   balance roundrobin
   option httpchk GET ${checkPath}
   http-check expect status 200
-  default-server check inter ${checkIntervalMs}ms fall 1 rise 1
+  default-server check inter ${checkIntervalMs}ms fall 1 rise 1 pool-purge-delay 2s
 ${ports.map((port) => `  server s${port} 127.0.0.1:${port}`).join('\n')}
 `,
   )
