@@ -13,7 +13,8 @@ const shown: Readonly<Record<string, string>> = {
   report: '202, to be found at its location\nkilled in the middle\n2026-11: 30 items, begun in 2 processes\n',
   proxy:
     '201 {"orders":1}\n201 {"orders":1} replayed: true\n400 without a key\n200 straight through\n503 with the service away Retry-After: true\n',
-  worker: '201 {"order":1}\n201 {"order":1} replayed: true\n503 Retry-After: true\n',
+  worker:
+    '201 {"order":1}\n201 {"order":1} replayed\n201 {"order":1} replayed after a restart\n503 Retry-After: true\n',
 }
 
 describe('an example runs by its one command, prints what it shows, and ends', () => {
