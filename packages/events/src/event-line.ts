@@ -3,8 +3,12 @@ import type { StoredEvent } from './event.ts'
 
 /** One event as a line of a segment or a bundle: a JSON array of its columns, its data as the very text that was hashed. */
 export function lineOf(e: StoredEvent): string {
-  return JSON.stringify([
-    e.position.toString(),
+  return JSON.stringify([e.position.toString(), ...contentsOf(e), hexOf(e.hash), e.crc])
+}
+
+/** All of an event between its position and its hash, in the order that lines and rows have. */
+export function contentsOf(e: StoredEvent): readonly (string | number | null)[] {
+  return [
     e.stream,
     e.version,
     e.time,
@@ -20,9 +24,7 @@ export function lineOf(e: StoredEvent): string {
     e.schemaVersion,
     e.redaction,
     e.data,
-    hexOf(e.hash),
-    e.crc,
-  ])
+  ]
 }
 
 /** The event of a line, or undefined when it is none. */

@@ -2,6 +2,7 @@ import { type SQL, sql } from 'drizzle-orm'
 import { fromHex } from '../bytes.ts'
 import { genesis, type StoredEvent } from '../event.ts'
 import type { Head } from '../store.ts'
+import { eventOfRow, type RowContents } from './event-row.ts'
 
 /** Columns in forms that come back the same whatever the client's parsers are. */
 export const eventColumns: SQL =
@@ -9,40 +10,14 @@ export const eventColumns: SQL =
   request_id, correlation_id, causation_id, traceparent, occurred_at::float8, schema_version::float8, redaction::float8, data,
   encode(hash, 'hex') AS hash, crc::float8`)
 
-export interface EventRow extends Record<string, unknown> {
+export interface EventRow extends RowContents, Record<string, unknown> {
   readonly position: string
   readonly xid: string | null
-  readonly stream: string
-  readonly version: number
-  readonly time: number
-  readonly id: string
-  readonly type: string
-  readonly actor: string | null
-  readonly subject: string | null
-  readonly request_id: string | null
-  readonly correlation_id: string | null
-  readonly causation_id: string | null
-  readonly traceparent: string | null
-  readonly occurred_at: number | null
-  readonly schema_version: number
-  readonly redaction: number
-  readonly data: string
   readonly hash: string
-  readonly crc: number
 }
 
 export function eventOf(row: EventRow): StoredEvent {
-  const { position, xid, request_id, correlation_id, causation_id, occurred_at, schema_version, hash, ...same } = row
-  return {
-    ...same,
-    position: placeOf(xid, position),
-    requestId: request_id,
-    correlationId: correlation_id,
-    causationId: causation_id,
-    occurredAt: occurred_at,
-    schemaVersion: schema_version,
-    hash: fromHex(hash),
-  }
+  return eventOfRow(row, { position: placeOf(row.xid, row.position), hash: fromHex(row.hash) })
 }
 
 /**

@@ -2,9 +2,11 @@ import type { Connection, Procedures, SqlValue, StoreDatabase } from '@gw/sqlite
 import { sameBytes } from '../bytes.ts'
 import { refuseUnknown } from '../errors.ts'
 import { genesis, type NewEvent, type StoredEvent } from '../event.ts'
+import { contentsOf } from '../event-line.ts'
 import { expectationHolds, placed, repetitionOf } from '../placement.ts'
 import { larger, smaller } from '../positions.ts'
 import type { AppendResult, EventLog, Expected, Head, Register, StoreQuery } from '../store.ts'
+import { eventOfRow, type RowContents } from './event-row.ts'
 
 /** What a SQLite log is made on. */
 export interface SqliteEventStoreOptions {
@@ -28,38 +30,13 @@ const migrations = [
   CREATE TABLE gw_event_register (name TEXT PRIMARY KEY, version INTEGER NOT NULL, value TEXT NOT NULL) WITHOUT ROWID;`,
 ]
 
-interface Row {
+interface Row extends RowContents {
   readonly position: number
-  readonly stream: string
-  readonly version: number
-  readonly time: number
-  readonly id: string
-  readonly type: string
-  readonly actor: string | null
-  readonly subject: string | null
-  readonly request_id: string | null
-  readonly correlation_id: string | null
-  readonly causation_id: string | null
-  readonly traceparent: string | null
-  readonly occurred_at: number | null
-  readonly schema_version: number
-  readonly redaction: number
-  readonly data: string
   readonly hash: Uint8Array
-  readonly crc: number
 }
 
 function fromRow(row: Row): StoredEvent {
-  const { position, request_id, correlation_id, causation_id, occurred_at, schema_version, ...same } = row
-  return {
-    ...same,
-    position: BigInt(position),
-    requestId: request_id,
-    correlationId: correlation_id,
-    causationId: causation_id,
-    occurredAt: occurred_at,
-    schemaVersion: schema_version,
-  }
+  return eventOfRow(row, { position: BigInt(row.position), hash: row.hash })
 }
 
 interface HeadRow {
@@ -220,21 +197,7 @@ function insert(connection: Connection, e: StoredEvent): void {
   connection.run(
     'INSERT INTO gw_event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
     e.position,
-    e.stream,
-    e.version,
-    e.time,
-    e.id,
-    e.type,
-    e.actor,
-    e.subject,
-    e.requestId,
-    e.correlationId,
-    e.causationId,
-    e.traceparent,
-    e.occurredAt,
-    e.schemaVersion,
-    e.redaction,
-    e.data,
+    ...contentsOf(e),
     e.hash,
     e.crc,
   )

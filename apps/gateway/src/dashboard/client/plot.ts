@@ -67,13 +67,12 @@ export class LivePlot extends HTMLElement {
       this.#plot.setData(this.#data())
       return
     }
-    const style = getComputedStyle(this)
-    const colour = (name: string) => style.getPropertyValue(name).trim()
+    const colour = (name: string) => this.#colour(name)
     const axis = {
       stroke: colour('--ink-2'),
       grid: { stroke: colour('--line'), width: 1 },
       ticks: { show: false },
-      font: `11px ${colour('--sans')}`,
+      font: `11px ${getComputedStyle(this).getPropertyValue('--sans')}`,
     }
     area.replaceChildren()
     this.#plot = new UPlot(
@@ -107,6 +106,14 @@ export class LivePlot extends HTMLElement {
       area,
     )
     this.#read(undefined)
+  }
+
+  /** What a token of a colour is in the scheme that holds here: a canvas knows neither. */
+  #colour(name: string): string {
+    this.style.color = `var(${name})`
+    const { color } = getComputedStyle(this)
+    this.style.removeProperty('color')
+    return color
   }
 
   /** Shows the figures under the cursor in the legend; the newest ones where it is elsewhere. */
