@@ -10,16 +10,17 @@ import { postgres } from '@gw/services'
 import { overhead } from './overhead.ts'
 
 const [suite = '', ...options] = process.argv.slice(2)
-/** Suites of one package, which are programs of their own beside it. */
-const ofPackages: Readonly<Record<string, string>> = {
+/** Suites that are programs of their own. */
+const programs: Readonly<Record<string, string>> = {
   breaker: '../../packages/breaker/bench/breaker.ts',
   pool: '../../packages/pool/bench/pool.ts',
   replay: '../../packages/dedup/bench/replay.ts',
   events: '../../packages/events/bench/events.ts',
+  proxy: './proxy/proxy.ts',
 }
-const ofPackage = ofPackages[suite]
-if (ofPackage !== undefined) {
-  const program = fileURLToPath(new URL(ofPackage, import.meta.url))
+const own = programs[suite]
+if (own !== undefined) {
+  const program = fileURLToPath(new URL(own, import.meta.url))
   const { status } = spawnSync(process.execPath, ['--conditions=@gw/source', program, ...options], { stdio: 'inherit' })
   process.exit(status ?? 1)
 }
@@ -46,7 +47,7 @@ if (suite === 'overhead') {
 }
 const sides = suites[suite]
 if (sides === undefined) {
-  console.error(`Expected a suite: ${[...Object.keys(suites), ...Object.keys(ofPackages), 'overhead'].join(', ')}`)
+  console.error(`Expected a suite: ${[...Object.keys(suites), ...Object.keys(programs), 'overhead'].join(', ')}`)
   process.exit(2)
 }
 
