@@ -1,12 +1,38 @@
 // The part of npm test that needs servers; tests/services/run.ts starts them around it.
-import { pnpm } from './pnpm.mjs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pnpm, root } from './pnpm.mjs'
 
 const nightly = process.argv[2] === 'nightly'
 // Sixty seconds of storm for the pool, histories of three operations.
 if (nightly) process.env.GW_TEST_LONG = '1'
 
+// The suites wait for servers most of the time: the simulator takes what they leave of the processors.
+const folder = mkdtempSync(join(tmpdir(), 'gw-simulator-'))
+const printed = join(folder, 'printed')
+const output = openSync(printed, 'w')
+const simulator = spawn(process.execPath, ['tools/simulate.mjs', nightly ? 'nightly' : 'release'], {
+  cwd: root,
+  stdio: ['ignore', output, output],
+  detached: true,
+})
+const simulated = once(simulator, 'exit')
+process.on('exit', () => {
+  rmSync(folder, { recursive: true, force: true })
+  try {
+    process.kill(-simulator.pid, 'SIGKILL')
+  } catch {
+    // It has ended.
+  }
+})
+
 pnpm('exec', 'turbo', 'run', 'test', '--concurrency=1', '--continue=always', '--output-logs=full')
-pnpm('run', 'sim', '--seeds', nightly ? '1000000' : '5000')
-pnpm('run', 'sim', '--mutants', ...(nightly ? [] : ['--seeds', '6000']))
+const [code] = await simulated
+process.stdout.write(readFileSync(printed))
+if (code !== 0) process.exit(code ?? 1)
+
 pnpm('run', 'crash', '--cycles', nightly ? '2000' : '20')
 pnpm('run', 'crash', '--cycles', nightly ? '500' : '6', '--nodes', '3', '--store', 'postgres')
