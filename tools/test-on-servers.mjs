@@ -34,5 +34,5 @@ const [code] = await simulated
 process.stdout.write(readFileSync(printed))
 if (code !== 0) process.exit(code ?? 1)
 
-pnpm('run', 'crash', '--cycles', nightly ? '2000' : '20')
-pnpm('run', 'crash', '--cycles', nightly ? '500' : '6', '--nodes', '3', '--store', 'postgres')
+pnpm('run', 'crash', '--cycles', nightly ? '2000' : '10')
+pnpm('run', 'crash', '--cycles', nightly ? '500' : '5', '--nodes', '3', '--store', 'postgres')
