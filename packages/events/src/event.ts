@@ -59,7 +59,16 @@ export type Framed = Omit<StoredEvent, 'hash' | 'crc'>
  * together alike. The stored bytes themselves are hashed, never JSON that was parsed and written again.
  */
 export function frameOf(event: Framed): Uint8Array<ArrayBuffer> {
-  const fields = [
+  const fields = fieldsOf(event)
+  const text = framed(fields, lengthOf)
+  const bytes = bytesOf(text)
+  return bytes.length === text.length ? bytes : bytesOf(framed(fields, (field) => bytesOf(field).length))
+}
+
+type Fields = readonly (string | null)[]
+
+function fieldsOf(event: Framed): Fields {
+  return [
     String(event.position),
     event.stream,
     String(event.version),
@@ -77,13 +86,16 @@ export function frameOf(event: Framed): Uint8Array<ArrayBuffer> {
     String(event.redaction),
     event.data,
   ]
+}
+
+function lengthOf(text: string): number {
+  return text.length
+}
+
+function framed(fields: Fields, sizeOf: (field: string) => number): string {
   let text = 'gw1;'
-  for (const field of fields) text += field === null ? '-;' : `${field.length}:${field};`
-  const bytes = bytesOf(text)
-  if (bytes.length === text.length) return bytes
-  text = 'gw1;'
-  for (const field of fields) text += field === null ? '-;' : `${bytesOf(field).length}:${field};`
-  return bytesOf(text)
+  for (const field of fields) text += field === null ? '-;' : `${sizeOf(field)}:${field};`
+  return text
 }
 
 /** The hash before the first event. */
@@ -96,6 +108,32 @@ const leafPrefix = Uint8Array.of(0)
  */
 export function chainHash(before: Uint8Array, frame: Uint8Array): Uint8Array {
   return sha256(leafPrefix, before, frame)
+}
+
+const encoder = new TextEncoder()
+const room = new Uint8Array(16_384)
+
+/**
+ * What ties an event to the one before: its {@link chainHash}, and the CRC-32 of frame and hash. Both are taken over one stretch of
+ * memory that all events share, as arrays made for each event cost more than the digests; a long event has arrays of its own.
+ */
+export function linkOf(event: Framed, before: Uint8Array): { readonly hash: Uint8Array; readonly crc: number } {
+  const text = framed(fieldsOf(event), lengthOf)
+  const begin = leafPrefix.length + before.length
+  if (begin + 3 * text.length + 32 <= room.length) {
+    room.set(leafPrefix)
+    room.set(before, leafPrefix.length)
+    const { written } = encoder.encodeInto(text, room.subarray(begin))
+    if (written === text.length) {
+      const end = begin + written
+      const hash = sha256(room.subarray(0, end))
+      room.set(hash, end)
+      return { hash, crc: crc32(room.subarray(begin, end + hash.length)) }
+    }
+  }
+  const frame = frameOf(event)
+  const hash = chainHash(before, frame)
+  return { hash, crc: crc32(frame, hash) }
 }
 
 const crcTable = Uint32Array.from({ length: 256 }, (_, n) => {

@@ -1,6 +1,6 @@
 import type { Refusal } from './errors.ts'
 import type { NewEvent, StoredEvent } from './event.ts'
-import { chainHash, crc32, frameOf, sameContent } from './event.ts'
+import { linkOf, sameContent } from './event.ts'
 import type { AppendResult, EventFilter, Expected, Head } from './store.ts'
 
 /** Whether a stream at `actual` (-1: never had an event) is where an append expects it. */
@@ -35,9 +35,7 @@ export function placed(
 ): StoredEvent {
   const { fresh: _, ...kept } = event
   const framed = { ...kept, position: head.position + 1n, stream, version, time: Math.max(head.time, now) }
-  const frame = frameOf(framed)
-  const hash = chainHash(head.hash, frame)
-  return { ...framed, hash, crc: crc32(frame, hash) }
+  return { ...framed, ...linkOf(framed, head.hash) }
 }
 
 /** Whether an event is one that the filter shows. */
