@@ -1,3 +1,4 @@
+import { Oldest } from './oldest.ts'
 import type { KeyRecord, StoredResponse } from './store.ts'
 
 /** A record whose answer is known. */
@@ -18,6 +19,7 @@ export class AnswerCache {
   readonly #maxAgeMs: number
   readonly #monotonic: () => number
   readonly #kept = new Map<string, Kept>()
+  readonly #oldest = new Oldest(this.#kept)
   #bytes = 0
 
   constructor(maxEntries: number, maxBytes: number, maxAgeMs: number, monotonic: () => number) {
@@ -46,8 +48,7 @@ export class AnswerCache {
       bytes,
     })
     this.#bytes += bytes
-    while (this.#kept.size > this.#maxEntries || this.#bytes > this.#maxBytes)
-      this.delete(this.#kept.keys().next().value!)
+    while (this.#kept.size > this.#maxEntries || this.#bytes > this.#maxBytes) this.delete(this.#oldest.first()![0])
   }
 
   delete(key: string): void {

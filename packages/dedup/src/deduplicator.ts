@@ -5,7 +5,7 @@ import { checkOptions, type RequestDeduplicatorOptions, type TransitionName } fr
 import { codeOf, DedupError } from './errors.ts'
 import { Heartbeats } from './heartbeat.ts'
 import { type JournalEntry, LateSettlements, memoryJournal } from './journal.ts'
-import { isNoStore, isStored, storedOf, withoutUnreplayable } from './replay.ts'
+import { isInRun, isNoStore, isStored, storedOf, withoutUnreplayable } from './replay.ts'
 import { type Seal, sealWith } from './seal.ts'
 import type { ClaimAnswer, DedupStore, KeyLink, KeyRecord, Settlement, StoredResponse } from './store.ts'
 import { runtimeTimers, type Timers } from './timers.ts'
@@ -572,6 +572,7 @@ export class RequestDeduplicator {
   }
 
   #sealed(key: string, response: StoredResponse): StoredResponse | Promise<StoredResponse> {
+    if (isInRun(response)) return response
     const kept = this.#replayable(response)
     return this.#seal === undefined ? kept : this.#seal.seal(key, kept)
   }

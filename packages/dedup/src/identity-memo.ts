@@ -1,4 +1,5 @@
 import type { RequestIdentity } from './deduplicator.ts'
+import { Oldest } from './oldest.ts'
 
 interface Known {
   readonly target: string
@@ -15,6 +16,7 @@ const maxBodyBytes = 2_048
  */
 export class IdentityMemo {
   readonly #known = new Map<string, Known>()
+  readonly #oldest = new Oldest(this.#known)
 
   get(name: string, target: string, body: Uint8Array): RequestIdentity | undefined {
     const known = this.#known.get(name)
@@ -26,7 +28,7 @@ export class IdentityMemo {
   set(name: string, target: string, body: Uint8Array, identity: RequestIdentity): void {
     if (body.length > maxBodyBytes) return
     this.#known.delete(name)
-    if (this.#known.size >= maxEntries) this.#known.delete(this.#known.keys().next().value!)
+    if (this.#known.size >= maxEntries) this.#known.delete(this.#oldest.first()![0])
     this.#known.set(name, { target, body, identity })
   }
 }

@@ -2,11 +2,14 @@ import type { CompletedRecord } from './answer-cache.ts'
 import { spillField } from './spill.ts'
 import type { StoredResponse } from './store.ts'
 
+const inRunField = 'gw-answer-in-run'
+
 /**
  * Fields that belong to one exchange or one client, never to a stored answer: hop-by-hop (RFC 9110 §7.6.1), credentials, dates,
  * traces, rate limits, and what cross-origin middleware sets anew for each origin.
  */
 const never: ReadonlySet<string> = new Set([
+  inRunField,
   'connection',
   'keep-alive',
   'te',
@@ -131,16 +134,14 @@ function bodyOf(bytes: Uint8Array, typed: boolean): Prepared['body'] {
   return bytes as Uint8Array<ArrayBuffer>
 }
 
-const inRunField = 'gw-answer-in-run'
-
 /** An answer that is kept by the run behind its key and nowhere else: a replay reads it there, as long as the run is kept. */
 export function answerInRun(status: number): StoredResponse {
   return { status, headers: [[inRunField, '1']], body: undefined }
 }
 
 /** Whether the answer is with the run behind its key. */
-export function isInRun({ headers }: StoredResponse): boolean {
-  return headers[0]?.[0] === inRunField
+export function isInRun({ headers, body }: StoredResponse): boolean {
+  return body === undefined && headers[0]?.[0] === inRunField
 }
 
 /** What of a request decides on the form of its replay. */

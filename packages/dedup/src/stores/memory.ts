@@ -1,4 +1,5 @@
 import { DedupError, onlyKnown, onlyPositive } from '../errors.ts'
+import { Oldest } from '../oldest.ts'
 import { type KeptSecret, newSecret, secretFrom } from '../secret.ts'
 import type { ClaimAnswer, DedupStore, KeyLink, KeyListener, KeyRecord, NewClaim, StoredResponse } from '../store.ts'
 import type { Durability, Unit, Write } from '../unit.ts'
@@ -50,6 +51,7 @@ export function memoryDedupStore(options: MemoryDedupStoreOptions = {}): DedupSt
   const entries = new Map<string, Entry>()
   /** The completed ones, oldest first: what may be evicted. */
   const completed = new Map<string, Entry>()
+  const completedFirst = new Oldest(completed)
   const listeners = new Set<KeyListener>()
   let bytes = 0
   let lastFence = 0
@@ -75,7 +77,7 @@ export function memoryDedupStore(options: MemoryDedupStoreOptions = {}): DedupSt
   function makeRoom(needed: number, entriesNeeded: number): boolean {
     const at = monotonic()
     while (bytes + needed > maxBytes || entries.size + entriesNeeded > maxEntries) {
-      const oldest = completed.values().next().value
+      const oldest = completedFirst.first()?.[1]
       if (oldest === undefined) return false
       const over = isOver(oldest, at)
       if (!over && onFull === 'reject') return false
