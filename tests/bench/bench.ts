@@ -109,7 +109,7 @@ async function measure(side: string, port: number): Promise<Round> {
   }
   const load = async (seconds: string, prefix: string) =>
     JSON.parse(
-      (await run(process.execPath, [pathOf('./load.ts'), String(port), '64', seconds, prefix])).stdout,
+      (await run(process.execPath, [pathOf('./load.ts'), String(port), '64', seconds, `${prefix}-${port}`])).stdout,
     ) as Round
   await load('3', 'warm-up')
   const round = await load(values.seconds, 'measured')
