@@ -1,11 +1,13 @@
 /**
- * `pnpm crash --cycles n [--nodes n] [--store sqlite|postgres] [--seed s]`: kills the real server again and again, and holds it to
- * every answer that it gave.
+ * `pnpm crash --cycles n [--nodes n] [--store sqlite|postgres] [--power-cut [--without-sync]] [--seed s]`: kills the real server
+ * again and again, or cuts the power of its disk, and holds it to every answer that it gave. `--without-sync` checks the check:
+ * it passes when a server whose syncs do nothing is found to have lost answers.
  */
 import { rmSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import type { Report } from './checker.ts'
 import { crashOneNode } from './one-node.ts'
+import { crashByPowerCut } from './power-cut.ts'
 import { crashSeveralNodes } from './several-nodes.ts'
 import type { Workload } from './workload.ts'
 
@@ -23,6 +25,8 @@ const { values } = parseArgs({
     cycles: { type: 'string', default: '50' },
     nodes: { type: 'string', default: '1' },
     store: { type: 'string' },
+    'power-cut': { type: 'boolean', default: false },
+    'without-sync': { type: 'boolean', default: false },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
   },
 })
@@ -33,10 +37,18 @@ if (!['sqlite', 'postgres'].includes(store) || (store === 'sqlite' && nodes !== 
   console.error('Expected --store sqlite with one node, or --store postgres with any number')
   process.exit(2)
 }
+const powerCut = values['power-cut']
+const withoutSync = values['without-sync']
+if ((powerCut && store !== 'sqlite') || (withoutSync && !powerCut)) {
+  console.error('Expected --power-cut with --store sqlite, and --without-sync with --power-cut')
+  process.exit(2)
+}
 
 const { folder, workload, report, lines, faultsFired } =
   store === 'sqlite'
-    ? await crashOneNode(cycles, Number(values.seed))
+    ? powerCut
+      ? await crashByPowerCut(cycles, Number(values.seed), withoutSync)
+      : await crashOneNode(cycles, Number(values.seed))
     : await crashSeveralNodes(cycles, nodes, Number(values.seed))
 const successRatio = workload.answered / workload.sent
 console.log(
@@ -46,10 +58,10 @@ console.log(
   `acknowledged ${report.acknowledged} of ${report.asked}, lost ${report.lost}, duplicated rows ${report.duplicatedRows}, repeated executions ${report.repeatedExecutions}, different answers ${report.differentAnswers}, unfinished ${report.unfinished}`,
 )
 for (const line of lines) console.log(line)
-const failed =
-  report.lost + report.duplicatedRows + report.differentAnswers + report.unfinished > 0 ||
-  successRatio < 0.2 ||
-  !faultsFired
-if (failed) console.error(`FAILED${faultsFired ? '' : ': not every fault has fired'}; what it left is in ${folder}`)
+const violations = report.lost + report.duplicatedRows + report.differentAnswers + report.unfinished
+const failed = withoutSync ? violations === 0 : violations > 0 || successRatio < 0.2 || !faultsFired
+if (failed && withoutSync) console.error('FAILED: a server whose syncs do nothing lost no answer')
+else if (failed)
+  console.error(`FAILED${faultsFired ? '' : ': not every fault has fired'}; what it left is in ${folder}`)
 else rmSync(folder, { recursive: true })
 process.exit(failed ? 1 : 0)

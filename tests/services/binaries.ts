@@ -1,4 +1,4 @@
-import { accessSync, constants, readdirSync } from 'node:fs'
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 const sbin = ['/usr/local/sbin', '/usr/sbin', '/sbin']
@@ -7,6 +7,13 @@ const sbin = ['/usr/local/sbin', '/usr/sbin', '/sbin']
 export function findProgram(name: string): string | undefined {
   const folders = [...(process.env['PATH'] ?? '').split(delimiter).filter(Boolean), ...sbin]
   return folders.map((folder) => join(folder, name)).find(isExecutable)
+}
+
+/** The path of a shared library that Debian's packages installed for this machine. */
+export function findLibrary(name: string): string | undefined {
+  const machines = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' } as Readonly<Record<string, string>>
+  const path = join('/usr/lib', machines[process.arch] ?? '', name)
+  return existsSync(path) ? path : undefined
 }
 
 /** The folder of PostgreSQL's programs: the newest that Debian's packages installed, else the one PATH leads to. */

@@ -1,4 +1,4 @@
-export { findProgram } from './binaries.ts'
+export { findLibrary, findProgram } from './binaries.ts'
 export type { Controls } from './controls.ts'
 export {
   type Direction,

@@ -2,10 +2,18 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { findPostgresPrograms, findProgram } from './binaries.ts'
+import { findLibrary, findPostgresPrograms, findProgram } from './binaries.ts'
 
 /** What these services can install. */
-export type Installable = 'postgresql' | 'redis' | 's3' | 'chromium' | 'haproxy' | 'promtool'
+export type Installable =
+  | 'postgresql'
+  | 'redis'
+  | 's3'
+  | 'chromium'
+  | 'haproxy'
+  | 'promtool'
+  | 'power-cut'
+  | 'eatmydata'
 
 const packages: Record<Installable, readonly string[]> = {
   postgresql: ['postgresql'],
@@ -14,6 +22,8 @@ const packages: Record<Installable, readonly string[]> = {
   chromium: ['chromium'],
   haproxy: ['haproxy'],
   promtool: ['prometheus'],
+  'power-cut': ['mount', 'e2fsprogs', 'xfsprogs'],
+  eatmydata: ['libeatmydata1'],
 }
 
 const cephPrograms = ['radosgw', 'radosgw-admin', 'ceph-mon', 'ceph-osd', 'ceph', 'ceph-authtool', 'monmaptool']
@@ -24,6 +34,8 @@ const present: Record<Installable, () => boolean> = {
   s3: () => cephPrograms.every((name) => findProgram(name) !== undefined),
   haproxy: () => findProgram('haproxy') !== undefined,
   promtool: () => findProgram('promtool') !== undefined,
+  'power-cut': () => ['mount', 'mkfs.ext4', 'xfs_io'].every((name) => findProgram(name) !== undefined),
+  eatmydata: () => findLibrary('libeatmydata.so') !== undefined,
   chromium: () => ['chromium', 'chromium-browser', 'google-chrome'].some((name) => findProgram(name) !== undefined),
 }
 
