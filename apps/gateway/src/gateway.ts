@@ -1,18 +1,13 @@
-import { randomBytes } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
 import { CircuitBreaker, type CircuitBreakerOptions, loadCockatiel } from '@gw/breaker'
 import { type BreakerSharing, shareBreakers } from '@gw/breaker/sharing'
-import { CheckpointManager, type DurableOptions, type Run } from '@gw/checkpoint'
+import { CheckpointManager } from '@gw/checkpoint'
 import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { type DedupOptions, dedup, type LinkedRuns, RequestDeduplicator } from '@gw/dedup'
 import { nodeCrypto } from '@gw/dedup/node'
 import { EventStore } from '@gw/events'
 import type { Database } from '@gw/sqlite'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
-import { adminApp } from './admin/app.ts'
-import { sessionFile } from './admin/session-file.ts'
 import { Admission } from './admission.ts'
 import { Alerts } from './alerts.ts'
 import { AuditQueue } from './audit-queue.ts'
@@ -24,9 +19,9 @@ import { type EmbeddedEngine, type Engine, openEngine } from './engine.ts'
 import { errorResponse } from './error-response.ts'
 import { GatewayError } from './errors.ts'
 import { EventKeeping } from './event-keeping.ts'
+import type { DurableEnv, DurableRouteOptions, GatewayEnv } from './gateway-env.ts'
 import { registerGauges } from './gauges.ts'
 import { healthOf, healthRoutes } from './health.ts'
-import { type Listener, listen } from './listener.ts'
 import { loggedError } from './logged-error.ts'
 import { Metrics } from './metrics.ts'
 import { notFound } from './not-found.ts'
@@ -41,53 +36,11 @@ import type { UpstreamOptions } from './proxy/upstream.ts'
 import { requestRoutes } from './request-routes.ts'
 import { runSpans } from './run-spans.ts'
 import { transitionNotes } from './run-transitions.ts'
+import { type RunningGateway, serve } from './serve.ts'
+import { shownOptions } from './shown-options.ts'
 import { StorageUpkeep } from './storage-upkeep.ts'
-import { type TraceContext, traceOf, traceparentOf } from './trace.ts'
+import { traceOf, traceparentOf } from './trace.ts'
 import { versionOf } from './version.ts'
-
-/** What handlers find in `c.var`. */
-export interface GatewayEnv {
-  Variables: {
-    requestId: string
-    principal?: string
-    /** The status of an answer that a proxied route has written to the connection itself. */
-    sentStatus?: number
-    /** The pattern of the configured route that answered. */
-    matchedRoute?: string
-    /** Where the request is in its trace, once somebody has asked. */
-    trace?: TraceContext
-    /** What a handler threw that nobody expected. */
-    failure?: Error
-    /** Whether the request has a line of its own in the log. */
-    inRequest?: boolean
-  }
-}
-
-/** What a durable route's handlers find in `c.var`. */
-export interface DurableEnv {
-  Variables: GatewayEnv['Variables'] & { run: Run }
-}
-
-/** How one route is durable. */
-export interface DurableRouteOptions extends Omit<DurableOptions, 'checkpoints' | 'principal' | 'around'> {
-  /**
-   * Whether the route takes an `Idempotency-Key`: `optional` (the default), `required` (400 without one), `fingerprint` (a
-   * request without a key is known by its content for a short while; authenticated principals only), or `off`.
-   */
-  readonly idempotency?: 'optional' | 'required' | 'fingerprint' | 'off'
-  readonly idempotencyWindowMs?: number
-}
-
-/** Where a running gateway is reached. */
-export interface RunningGateway {
-  readonly url: string
-  readonly adminUrl: string | undefined
-  readonly adminToken: string | undefined
-  /** Drains for `drainDelayMs`, waits for what is under way, hands the rest over, and closes. Idempotent. */
-  stop(options?: { readonly drainDelayMs?: number }): Promise<void>
-  /** Settles when it has stopped, whoever began that. */
-  readonly stopped: Promise<void>
-}
 
 /** What the gateway decided from its options, for the parts that ask. */
 export interface GatewaySettings {
@@ -205,7 +158,7 @@ export class Gateway extends Hono<GatewayEnv> {
       this.metrics?.count(type)
     }
 
-    this.configuration = () => plainOptions(options)
+    this.configuration = () => shownOptions(options)
     this.report = (error) => logger?.error({ err: loggedError(error) })
     this.keyring = keyringOf(options.privacy ?? {}, engine)
     const privacy = eventPrivacyOf(options.privacy ?? {}, this.keyring)
@@ -469,65 +422,18 @@ export class Gateway extends Hono<GatewayEnv> {
     readonly host?: string
     readonly port?: number
   } = {}): Promise<RunningGateway> {
-    const { enabled = true, host: adminHost = '127.0.0.1', port: adminPort = 8001, ...more } = this.#options.admin ?? {}
-    const { token, readToken, allowedHosts } = more
-    if (enabled && token === undefined && !isLoopback(adminHost)) {
-      throw new GatewayError(
-        'admin_token_missing',
-        `Expected \`admin.token\` because \`admin.host\` is ${adminHost}, which others can reach`,
-      )
+    const running = await serve(this, {
+      host,
+      port,
+      admin: this.#options.admin,
+      maxBodyBytes: () => this.#maxBodyBytes,
+      onStop: () => this.#closing.abort(),
+      close: () => this.#closeParts(),
+    })
+    this.#drain = () => {
+      void running.stop().catch(this.report)
     }
-    const closing = () => this.admission.phase === 'draining' || this.admission.phase === 'stopped'
-    const listeners: Listener[] = []
-    try {
-      const main = await listen((request, env) => this.fetch(request, env as never), {
-        host,
-        port,
-        option: '`port` or PORT',
-        maxBodyBytes: () => this.#maxBodyBytes,
-        closing,
-      })
-      listeners.push(main)
-      const adminToken = enabled ? (token ?? this.#freshAdminToken()) : undefined
-      if (adminToken !== undefined) {
-        const admin = adminApp(this, {
-          token: adminToken,
-          loopback: isLoopback(adminHost),
-          ...(readToken === undefined ? {} : { readToken }),
-          ...(allowedHosts === undefined ? {} : { allowedHosts }),
-          sessions: sessionFile(this.engine.directory, [token, readToken], (error) => this.report(error)),
-        })
-        listeners.push(
-          await listen((request, env) => admin.fetch(request, env as never), {
-            host: adminHost,
-            port: adminPort,
-            option: '`admin.port` or GW_ADMIN_PORT',
-            maxBodyBytes: () => this.#maxBodyBytes,
-            closing,
-          }),
-        )
-      }
-      await this.start()
-      let stopping: Promise<void> | undefined
-      let settle: (stopping: Promise<void>) => void = () => {}
-      const stopped = new Promise<void>((resolve) => {
-        settle = resolve
-      })
-      stopped.catch(() => {})
-      const stop = ({ drainDelayMs = this.settings.drainDelayMs } = {}) => {
-        stopping ??= this.#stop(listeners, drainDelayMs)
-        settle(stopping)
-        return stopping
-      }
-      this.#drain = () => {
-        void stop().catch(this.report)
-      }
-      return { url: main.url, adminUrl: listeners[1]?.url, adminToken, stop, stopped }
-    } catch (error) {
-      for (const listener of listeners) listener.abort()
-      await Promise.all(listeners.map((listener) => listener.close()))
-      throw error
-    }
+    return running
   }
 
   /** Aborts when the gateway begins to stop: what has no end of its own ends then. */
@@ -544,25 +450,6 @@ export class Gateway extends Hono<GatewayEnv> {
   async close(): Promise<void> {
     this.admission.phase = 'stopped'
     await this.checkpoints.stop({ gracefulShutdownMs: 0 })
-    await this.#closeParts()
-  }
-
-  async #stop(listeners: readonly Listener[], drainDelayMs: number): Promise<void> {
-    this.admission.phase = 'draining'
-    this.#closing.abort()
-    if (drainDelayMs > 0) await new Promise((resolve) => setTimeout(resolve, drainDelayMs))
-    const deadline = performance.now() + this.settings.gracefulShutdownMs
-    const closed = Promise.all(listeners.map((listener) => listener.close()))
-    await this.checkpoints.stop({ gracefulShutdownMs: this.settings.gracefulShutdownMs })
-    let timer: ReturnType<typeof setTimeout> | undefined
-    const graceOver = new Promise((resolve) => {
-      timer = setTimeout(resolve, Math.max(0, deadline - performance.now()))
-    })
-    await Promise.race([closed, graceOver])
-    clearTimeout(timer)
-    for (const listener of listeners) listener.abort()
-    await closed
-    this.admission.phase = 'stopped'
     await this.#closeParts()
   }
 
@@ -591,12 +478,6 @@ export class Gateway extends Hono<GatewayEnv> {
     await this.upstreams.destroy()
     await this.engine.close()
   }
-
-  #freshAdminToken(): string {
-    const token = randomBytes(24).toString('base64url')
-    writeFileSync(join(this.engine.directory, 'admin-token'), `${token}\n`, { mode: 0o600 })
-    return token
-  }
 }
 
 /**
@@ -612,21 +493,4 @@ export async function createGateway(options: GatewayOptions = {}): Promise<Gatew
     await engine.close()
     throw error
   }
-}
-
-/** Options as they can be shown: what is an object of a class or a function is left out. */
-function plainOptions(options: GatewayOptions): unknown {
-  const plain = (value: unknown): unknown => {
-    if (typeof value === 'function' || value instanceof Uint8Array) return undefined
-    if (typeof value !== 'object' || value === null) return value
-    if (Array.isArray(value)) return value.map(plain)
-    if (Object.getPrototypeOf(value) !== Object.prototype) return undefined
-    return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, plain(inner)]))
-  }
-  const { database: _database, logger: _logger, ...shown } = options
-  return plain(shown)
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }

@@ -1,10 +1,12 @@
 import { AnswerCache, type CompletedRecord } from './answer-cache.ts'
 import { Claim, Flight, type PendingClaim } from './claim.ts'
 import { type DedupCrypto, hexOf, lengthPrefixed, webCrypto } from './crypto.ts'
+import type { Decision, RequestIdentity } from './decision.ts'
 import { checkOptions, type RequestDeduplicatorOptions, type TransitionName } from './deduplicator-options.ts'
 import { codeOf, DedupError } from './errors.ts'
 import { Heartbeats } from './heartbeat.ts'
 import { type JournalEntry, LateSettlements, memoryJournal } from './journal.ts'
+import { KeyNames, type KeyScope } from './key-names.ts'
 import { isInRun, isNoStore, isStored, storedOf, withoutUnreplayable } from './replay.ts'
 import { type Seal, sealWith } from './seal.ts'
 import type { ClaimAnswer, DedupStore, KeyLink, KeyRecord, Settlement, StoredResponse } from './store.ts'
@@ -12,42 +14,9 @@ import { runtimeTimers, type Timers } from './timers.ts'
 import type { Unit, Write } from './unit.ts'
 import { type WaitEnd, Waiters } from './waiters.ts'
 
-/** Whose key it is. Keys of other scopes never meet. */
-export interface KeyScope {
-  readonly tenant?: string
-  readonly principal: string
-  readonly method?: string
-  /** The route's pattern. */
-  readonly path?: string
-}
-
-/** What a key's record says to a request that brings the key. */
-export type Decision =
-  /** The claim was made. */
-  | { readonly kind: 'claimed'; readonly claim: Claim }
-  /** The key is free; the claim is ready for a unit. */
-  | { readonly kind: 'free'; readonly claim: Claim }
-  | { readonly kind: 'completed'; readonly record: CompletedRecord }
-  | { readonly kind: 'in_flight'; readonly record: KeyRecord }
-  /** The owner's lease is over and it gave no answer. */
-  | { readonly kind: 'lapsed'; readonly record: KeyRecord }
-  /** There is a record, and it cannot be read. */
-  | { readonly kind: 'corrupt'; readonly record: KeyRecord }
-  | { readonly kind: 'mismatch'; readonly record: KeyRecord }
-
-/** What a request is known by. */
-export interface RequestIdentity {
-  readonly key: string
-  readonly fingerprint: string
-  readonly principalHash: string
-  readonly windowMs?: number
-  readonly leaseMs?: number
-}
-
 /** What became of an answer: kept, come too late, or given without being kept yet. */
 export type Kept = 'stored' | 'superseded' | 'unstored'
 
-const principalsRemembered = 1_000
 /** A call that failed sooner than this is worth another at once. */
 const soonMs = 500
 
@@ -63,14 +32,12 @@ export class RequestDeduplicator {
   readonly #monotonic: () => number
   readonly #cache: AnswerCache | undefined
   readonly #flights = new Map<string, Flight>()
-  readonly #principals = new Map<string, string>()
   readonly #heartbeats: Heartbeats
   readonly #waiters: Waiters
   readonly #late: LateSettlements
-  #secret: Uint8Array | undefined
+  #names: KeyNames | undefined
   #seal: Seal | undefined
   #started: Promise<void> | undefined
-  #ready = false
   #sweeper: unknown
   #unwatch: (() => Promise<void>) | undefined
   #tokenPrefix = ''
@@ -122,7 +89,6 @@ export class RequestDeduplicator {
   async #start(): Promise<void> {
     await this.keyStore.open()
     const secret = await this.keyStore.secret(this.#options.secret)
-    this.#secret = secret
     const { encryption } = this.#options
     if (encryption !== false) {
       const keys = encryption ?? {
@@ -143,12 +109,12 @@ export class RequestDeduplicator {
     await this.#late.resume()
     this.#sweeper = this.timers.setInterval(() => void this.keyStore.sweep(1_000).catch(() => {}), 60_000)
     letExit(this.#sweeper)
-    this.#ready = true
+    this.#names = new KeyNames(this.crypto, secret)
   }
 
   /** Whether it has started. */
   get ready(): boolean {
-    return this.#ready
+    return this.#names !== undefined
   }
 
   /** Ends timers and subscriptions. What is under way can still be settled. */
@@ -174,30 +140,17 @@ export class RequestDeduplicator {
 
   /** The name under which a key is stored: an HMAC over the whole scope, each part with its length. */
   storageKey(scope: KeyScope, key: string): string | Promise<string> {
-    if (!this.#ready) return this.start().then(() => this.storageKey(scope, key))
-    const { tenant = '', principal, method = '', path = '' } = scope
-    return this.digest(lengthPrefixed([tenant, principal, method, path, key]))
+    return this.#names?.keyOf(scope, key) ?? this.start().then(() => this.#names!.keyOf(scope, key))
   }
 
   /** An HMAC under the secret, for what must not be guessed from the store. */
   digest(...chunks: readonly Uint8Array[]): string | Promise<string> {
-    if (!this.#ready) return this.start().then(() => this.digest(...chunks))
-    const hmac = this.crypto.hmacSha256(this.#secret!, ...chunks)
-    return hmac instanceof Promise ? hmac.then(hexOf) : hexOf(hmac)
+    return this.#names?.digest(...chunks) ?? this.start().then(() => this.#names!.digest(...chunks))
   }
 
   /** What a principal's records are marked with. */
-  principalHash({ tenant = '', principal }: KeyScope): string | Promise<string> {
-    const name = `${tenant.length}:${tenant}${principal}`
-    const remembered = this.#principals.get(name)
-    if (remembered !== undefined) return remembered
-    const remember = (hash: string): string => {
-      if (this.#principals.size >= principalsRemembered) this.#principals.clear()
-      this.#principals.set(name, hash)
-      return hash
-    }
-    const hash = this.digest(lengthPrefixed(['principal', tenant, principal]))
-    return typeof hash === 'string' ? remember(hash) : hash.then(remember)
+  principalHash(scope: KeyScope): string | Promise<string> {
+    return this.#names?.principalOf(scope) ?? this.start().then(() => this.#names!.principalOf(scope))
   }
 
   /** The answer to a request, if it is held in front of the store. */
@@ -222,7 +175,7 @@ export class RequestDeduplicator {
    * once its lease has lapsed.
    */
   async acquire(identity: RequestIdentity, replaces?: KeyRecord): Promise<Decision> {
-    if (!this.#ready) await this.start()
+    if (this.#names === undefined) await this.start()
     for (;;) {
       const cached = this.cached(identity)
       if (cached !== undefined) return cached

@@ -1,4 +1,4 @@
-import type { RequestIdentity } from './deduplicator.ts'
+import type { RequestIdentity } from './decision.ts'
 import { Oldest } from './oldest.ts'
 
 interface Known {

@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import type { RequestIdentity } from './deduplicator.ts'
+import type { RequestIdentity } from './decision.ts'
 import { comparedBody, comparisonFor, mediaTypeOf } from './fingerprint.ts'
 import type { Route } from './options.ts'
 import { boundedBody, checkDigest, type DigestCheck, declaredDigest, spilledBody } from './request-body.ts'

@@ -1,13 +1,8 @@
 export type { CompletedRecord } from './answer-cache.ts'
 export type { Claim, PendingClaim } from './claim.ts'
 export { type DedupCrypto, webCrypto } from './crypto.ts'
-export {
-  type Decision,
-  type Kept,
-  type KeyScope,
-  RequestDeduplicator,
-  type RequestIdentity,
-} from './deduplicator.ts'
+export type { Decision, RequestIdentity } from './decision.ts'
+export { type Kept, RequestDeduplicator } from './deduplicator.ts'
 export type {
   AnswerCacheOptions,
   DedupTransition,
@@ -18,6 +13,7 @@ export { DedupError, type DedupErrorCode } from './errors.ts'
 export type { BodyComparison } from './fingerprint.ts'
 export type { DedupEnv, Idempotency } from './idempotency.ts'
 export { type CompletionJournal, type JournalEntry, memoryJournal } from './journal.ts'
+export type { KeyScope } from './key-names.ts'
 export { dedup } from './middleware.ts'
 export type { DedupOptions, LinkedRun, LinkedRuns, UnknownPolicy } from './options.ts'
 export type { RecordPolicy, ServerErrorPolicy } from './policy.ts'

@@ -1,6 +1,7 @@
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { routePath } from 'hono/route'
-import type { Gateway, GatewayEnv } from '../gateway.ts'
+import type { Gateway } from '../gateway.ts'
+import type { GatewayEnv } from '../gateway-env.ts'
 import { notFound } from '../not-found.ts'
 import { type ProxyRouteOptions, proxyHandlers, Upstreams } from '../proxy/routes.ts'
 import type { GatewayConfig } from './schema.ts'
