@@ -49,6 +49,8 @@ export interface Batchable {
   readonly steps: readonly Step[]
   /** Units with the same shape have the same procedures at the same steps. */
   readonly shape: string
+  /** Whether any of its procedures may take several statements, and so several round trips. */
+  readonly slow: boolean
 }
 
 /** One write of a unit. */
@@ -64,16 +66,23 @@ const maxSkipped = 1_000
 
 /**
  * Takes out of `queue`, in order, up to `max` units that conflict neither with each other, nor with what is `held`, nor with a
- * unit before them that has to wait. What is taken is held.
+ * unit before them that has to wait. What is taken is held. A batch is all slow or all quick, as the first that may go: a quick
+ * unit does not wait for the round trips of slow ones. `allowSlow` says whether it may be slow.
  */
-export function chooseBatch<Unit extends Batchable>(queue: Unit[], held: HeldLocks, max: number): Unit[] {
+export function chooseBatch<Unit extends Batchable>(
+  queue: Unit[],
+  held: HeldLocks,
+  max: number,
+  allowSlow: boolean,
+): Unit[] {
   const chosen: Unit[] = []
   const skipped: Unit[] = []
   let waiting: HeldLocks | undefined
   let i = 0
   for (; i < queue.length && chosen.length < max && skipped.length < maxSkipped; i++) {
     const unit = queue[i]!
-    if (held.conflicts(unit.locks) || waiting?.conflicts(unit.locks)) {
+    const otherPace = chosen.length > 0 ? unit.slow !== chosen[0]!.slow : unit.slow && !allowSlow
+    if (otherPace || held.conflicts(unit.locks) || waiting?.conflicts(unit.locks)) {
       waiting ??= new HeldLocks()
       waiting.take(unit.locks)
       skipped.push(unit)

@@ -61,7 +61,8 @@ export interface Procedure<Args> {
   locks(args: Args): readonly Lock[]
   /**
    * Promises that `run` sends exactly one statement: the next procedure's follows it without waiting for the answer, which saves
-   * a round trip. A second statement is refused. Absent means any number.
+   * a round trip. A second statement is refused. Absent means any number; units with such a procedure go in batches of their own
+   * and leave one lane to the others.
    */
   readonly oneStatement?: boolean
   /**

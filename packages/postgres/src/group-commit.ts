@@ -44,7 +44,9 @@ interface Lane {
 }
 
 /**
- * Commits units in batches, one batch a lane at a time: whatever waits when a lane is free shares its transaction.
+ * Commits units in batches, one batch a lane at a time: whatever waits when a lane is free shares its transaction. Where there are
+ * several lanes, one is always left to units of one statement a procedure: those that take more would wait in the database for
+ * each other, an append for the log's lock, and hold up with them who needs nothing but a round trip.
  */
 export class GroupCommit {
   readonly #options: GroupCommitOptions
@@ -53,6 +55,8 @@ export class GroupCommit {
   #queue: PendingUnit[] = []
   #overflow: PendingUnit[] = []
   #sent = 0
+  /** Lanes that commit a slow batch. */
+  #slow = 0
   #scheduled = false
   #timer: ReturnType<typeof setTimeout> | undefined
   #drained: (() => void)[] = []
@@ -157,10 +161,14 @@ export class GroupCommit {
         await pause(Math.min(500, 25 * 2 ** failures++))
         continue
       }
-      const units = chooseBatch(this.#queue, this.#held, maxBatch)
+      const allowSlow = this.#slow < Math.max(1, this.#lanes.length - 1)
+      const units = chooseBatch(this.#queue, this.#held, maxBatch, allowSlow)
       if (units.length === 0) break
+      const slow = units[0]!.slow ? 1 : 0
       this.#sent += units.length
+      this.#slow += slow
       await this.#commit(lane, units)
+      this.#slow -= slow
       this.#refill()
     }
   }

@@ -7,6 +7,7 @@ export class PendingUnit implements Batchable {
   readonly steps: readonly Step[]
   readonly locks: readonly Lock[]
   readonly shape: string
+  readonly slow: boolean
   readonly results: unknown[]
   deadlineAt = 0
   losses = 0
@@ -17,11 +18,13 @@ export class PendingUnit implements Batchable {
   constructor(
     steps: readonly Step[],
     locks: readonly Lock[],
+    slow: boolean,
     committed: (results: readonly unknown[], level: Durability) => void,
     failed: (error: unknown) => void,
   ) {
     this.steps = steps
     this.locks = locks
+    this.slow = slow
     this.shape = steps.map(({ procedure, apart }) => `${apart ? '|' : ''}${procedure}`).join('\n')
     this.results = new Array(steps.length)
     this.#committed = committed

@@ -120,7 +120,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
     return new CollectedUnit(
       (writes, listeners) =>
         new Promise((resolve, reject) => {
-          const { steps, locks } = this.#prepare(writes)
+          const { steps, locks, slow } = this.#prepare(writes)
           const committed = (results: readonly unknown[], level: Durability) => {
             try {
               tell(listeners, results)
@@ -130,17 +130,18 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
               reject(error)
             }
           }
-          this.#group.enqueue(new PendingUnit(steps, locks, committed, reject))
+          this.#group.enqueue(new PendingUnit(steps, locks, slow, committed, reject))
         }),
     )
   }
 
   unitIn(tx: PostgresTransaction): Unit {
     return new CollectedUnit(async (writes, listeners) => {
-      const { steps, locks } = this.#prepare(writes)
+      const { steps, locks, slow } = this.#prepare(writes)
       const unit = new PendingUnit(
         steps,
         locks,
+        slow,
         () => {},
         () => {},
       )
@@ -293,13 +294,16 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
     return procedure
   }
 
-  #prepare(writes: readonly Write[]): { readonly steps: readonly Step[]; readonly locks: readonly Lock[] } {
+  #prepare(writes: readonly Write[]): Pick<PendingUnit, 'steps' | 'locks' | 'slow'> {
     const steps: Step[] = []
     const all: Lock[] = []
     let run: Lock[] = []
+    let slow = false
     let previous: string | undefined
     for (const { procedure, args } of writes) {
-      const locks = this.#procedure(procedure).locks(args)
+      const defined = this.#procedure(procedure)
+      const locks = defined.locks(args)
+      slow ||= defined.oneStatement !== true
       const apart = procedure === previous && overlap(run, locks)
       if (apart || procedure !== previous) run = []
       run.push(...locks)
@@ -307,7 +311,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
       steps.push({ procedure, args, apart })
       previous = procedure
     }
-    return { steps, locks: mergeLocks(all) }
+    return { steps, locks: mergeLocks(all), slow }
   }
 
   async #open(options: Omit<LineOptions, 'types' | 'deadlineMs'>): Promise<Line> {

@@ -6,9 +6,9 @@ interface Named extends Batchable {
   readonly name: string
 }
 
-function unit(name: string, procedures: string, locks: Batchable['locks'] = []): Named {
+function unit(name: string, procedures: string, locks: Batchable['locks'] = [], slow = false): Named {
   const steps = [...procedures].map((procedure, i) => ({ procedure, args: `${name}${i}`, apart: false }))
-  return { name, steps, locks, shape: procedures }
+  return { name, steps, locks, shape: procedures, slow }
 }
 
 describe('the order of a batch', () => {
@@ -45,43 +45,50 @@ describe('the order of a batch', () => {
 })
 
 describe('the choice of a batch', () => {
-  test('P2: law: what is chosen conflicts with nothing held or chosen, overtakes nothing it conflicts with, and is freed again', () => {
+  test('P2: law: what is chosen is of one pace, conflicts with nothing held or chosen, overtakes nothing it conflicts with, and is freed again', () => {
     const lock = fc.record({ name: fc.constantFrom('a', 'b', 'c', 'd'), shared: fc.boolean() })
     const locks = fc.uniqueArray(lock, { maxLength: 3, selector: ({ name }) => name })
     fc.assert(
-      fc.property(fc.array(locks, { maxLength: 12 }), fc.array(locks, { maxLength: 2 }), (all, before) => {
-        const held = new HeldLocks()
-        const taken = before.filter((set) => {
-          if (held.conflicts(set)) return false
-          held.take(set)
-          return true
-        })
-        const units = all.map((set, i) => unit(`${i}`, 'A', set))
-        const queue = [...units]
-        const chosen = chooseBatch(queue, held, 100)
-        expect([...chosen, ...queue].length).toBe(units.length)
-        units.forEach((one, i) => {
-          const against = [
-            ...taken,
-            ...units
-              .slice(0, i)
-              .filter((other) => chosen.includes(one) || chosen.includes(other) || queue.includes(other)),
-          ].map((other) => ('locks' in other ? other.locks : other))
-          const conflict = against.some((set) =>
-            set.some((a) => one.locks.some((b) => a.name === b.name && !(a.shared && b.shared))),
-          )
-          expect(chosen.includes(one)).toBe(!conflict)
-        })
-        for (const { locks: set } of chosen) held.free(set)
-        for (const set of taken) held.free(set)
-        for (const name of 'abcd') expect(held.conflicts([{ name, shared: false }])).toBe(false)
-      }),
+      fc.property(
+        fc.array(fc.tuple(locks, fc.boolean()), { maxLength: 12 }),
+        fc.array(locks, { maxLength: 2 }),
+        fc.boolean(),
+        (all, before, allowSlow) => {
+          const held = new HeldLocks()
+          const taken = before.filter((set) => {
+            if (held.conflicts(set)) return false
+            held.take(set)
+            return true
+          })
+          const units = all.map(([set, slow], i) => unit(`${i}`, 'A', set, slow))
+          const queue = [...units]
+          const chosen = chooseBatch(queue, held, 100, allowSlow)
+          expect([...chosen, ...queue].length).toBe(units.length)
+          units.forEach((one, i) => {
+            const against = [
+              ...taken,
+              ...units
+                .slice(0, i)
+                .filter((other) => chosen.includes(one) || chosen.includes(other) || queue.includes(other)),
+            ].map((other) => ('locks' in other ? other.locks : other))
+            const conflict = against.some((set) =>
+              set.some((a) => one.locks.some((b) => a.name === b.name && !(a.shared && b.shared))),
+            )
+            const leading = units.slice(0, i).find((other) => chosen.includes(other))
+            const inPace = leading === undefined ? allowSlow || !one.slow : one.slow === leading.slow
+            expect(chosen.includes(one)).toBe(inPace && !conflict)
+          })
+          for (const { locks: set } of chosen) held.free(set)
+          for (const set of taken) held.free(set)
+          for (const name of 'abcd') expect(held.conflicts([{ name, shared: false }])).toBe(false)
+        },
+      ),
     )
   })
 
   test('P1: a batch has at most as many units as it may', () => {
     const queue = Array.from({ length: 10 }, (_, i) => unit(`${i}`, 'A'))
-    expect(chooseBatch(queue, new HeldLocks(), 4).map(({ name }) => name)).toEqual(['0', '1', '2', '3'])
+    expect(chooseBatch(queue, new HeldLocks(), 4, true).map(({ name }) => name)).toEqual(['0', '1', '2', '3'])
     expect(queue.map(({ name }) => name)).toEqual(['4', '5', '6', '7', '8', '9'])
   })
 })

@@ -301,8 +301,21 @@ describe('group commit', () => {
     expect(made.batches.map(({ keys }) => keys.join())).toEqual(['first', '0', '1', '2,3,4', '5'])
   })
 
-  test('P2: units that wait for a thing keep their order, and others go past them', async () => {
+  test('P2: of several lanes one is left to units of one statement, while those that take more wait for each other', async () => {
     const made = await fresh({ lanes: 2 })
+    const first = holdFirst(made)
+    const opening = commit(made.db, append('first'))
+    await first.held
+    const waiting = ['second', 'third'].map((key) => commit(made.db, append(key)))
+    await commit(made.db, put('quick'))
+    expect(await made.keys('entry')).toEqual([])
+    first.release()
+    await Promise.all([opening, ...waiting])
+    expect(made.batches.map(({ keys }) => keys.join())).toEqual(['first', 'quick', 'second,third'])
+  })
+
+  test('P2: units that wait for a thing keep their order, and others go past them', async () => {
+    const made = await fresh({ lanes: 3 })
     const on = (...names: string[]) => ({ locks: names.map((name) => ({ name, shared: false })) })
     const first = holdFirst(made)
     const opening = commit(made.db, append('first', on('a')))
