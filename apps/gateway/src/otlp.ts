@@ -29,6 +29,8 @@ const maxQueued = 4_096
 const maxBatch = 512
 const flushMs = 2_000
 const timeoutMs = 10_000
+/** How long a stop waits for a collector: what it still has is worth less than a shutdown in time. */
+const stopMs = 1_000
 
 /** Sends spans and figures in batches. A collector that is away costs what does not fit into the queue, and no request. */
 export class OtlpExporter {
@@ -38,6 +40,7 @@ export class OtlpExporter {
   readonly #registry: Registry | undefined
   readonly #onDropped: () => void
   readonly #startedMs = Date.now()
+  readonly #stopping = new AbortController()
   readonly #timers: ReturnType<typeof setInterval>[] = []
   readonly #metricsIntervalMs: number
   #spans: object[] = []
@@ -118,11 +121,13 @@ export class OtlpExporter {
     await this.#post('/v1/metrics', { resourceMetrics: [{ resource: this.#resource, scopeMetrics }] })
   }
 
-  /** Sends what is left, once. */
+  /** Sends what is left, once, and gives up after a second. */
   async stop(): Promise<void> {
     for (const timer of this.#timers.splice(0)) clearInterval(timer)
+    const late = setTimeout(() => this.#stopping.abort(), stopMs)
     await this.flush()
     await this.sendMetrics()
+    clearTimeout(late)
   }
 
   async #post(path: string, body: object): Promise<boolean> {
@@ -132,7 +137,7 @@ export class OtlpExporter {
         headers: { ...this.#headers, 'content-type': 'application/json' },
         body: JSON.stringify(body),
         redirect: 'manual',
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#stopping.signal]),
       })
       await response.body?.cancel()
       // What the collector finds wrong, it finds wrong again.

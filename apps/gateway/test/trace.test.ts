@@ -87,6 +87,26 @@ test.each([
   expect(trace.spanId).not.toBe('b7ad6b7169203331')
 })
 
+test('G14: a collector that takes what it is sent and never answers does not hold up a stop', async () => {
+  let asked = 0
+  const server = createServer(() => asked++)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  closers.push(
+    () => server.close(),
+    () => server.closeAllConnections(),
+  )
+  const { port } = server.address() as AddressInfo
+  const gateway = await gatewayOf({ telemetry: { otlp: `http://127.0.0.1:${port}` } })
+  gateway.get('/', (c) => c.text('there'))
+  await gateway.start()
+  expect((await gateway.request('/', { headers: { traceparent: sent } })).status).toBe(200)
+  const began = performance.now()
+  await gateway.close()
+  // One call alone may take ten seconds while the gateway serves.
+  expect(performance.now() - began).toBeLessThan(8_000)
+  expect(asked).toBeGreaterThan(0)
+})
+
 test('G8: requests and runs are spans of the client’s trace in a collector, which may be away for a while; figures go there, too', async () => {
   const { url, spans, calls } = await collector(503, 500)
   const gateway = await gatewayOf({ telemetry: { otlp: url, headers: { authorization: 'Bearer collector' } } })

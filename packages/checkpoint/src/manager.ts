@@ -320,7 +320,10 @@ export class CheckpointManager {
     return this.store.counts()
   }
 
-  /** Resolves to the outcome when there is one, to `undefined` after `timeoutMs`. Woken where the store tells, polled behind that. */
+  /**
+   * Resolves to the outcome when there is one, to `undefined` after `timeoutMs`, and when this process stops and the run does not
+   * end in it. Woken where the store tells, polled behind that.
+   */
   async wait(
     id: string,
     { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal?: AbortSignal },
@@ -333,7 +336,8 @@ export class CheckpointManager {
       const slice = Math.min(pollMs * (0.75 + this.#core.random() / 2), Math.max(0, deadline - this.timers.monotonic()))
       const woken = this.#core.wakeups.next(id, slice, signal)
       const outcome = await this.outcome(id)
-      if (outcome !== undefined || this.timers.monotonic() >= deadline || signal?.aborted) return outcome
+      const givesUp = this.timers.monotonic() >= deadline || signal?.aborted || (this.stopping && !live.has(id))
+      if (outcome !== undefined || givesUp) return outcome
       await woken
     }
   }

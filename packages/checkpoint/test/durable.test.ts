@@ -469,3 +469,13 @@ test('checkpoint O4: settle is repeated until it resolves, also by a later proce
   await next.sweep()
   expect(settled).toEqual([id])
 })
+
+test('checkpoint R5: a stopping process lets go who waits in it for a run that goes on elsewhere', async () => {
+  const checkpoints = manager(await database())
+  const app = appOf(checkpoints, (run) => run.waitFor('go'))
+  const id = (await post(app)).headers.get('gw-run')!
+  expect((await checkpoints.get(id))?.status).toBe('waiting')
+  const waiting = checkpoints.wait(id, { timeoutMs: 3_600_000 })
+  await checkpoints.stop()
+  expect(await waiting).toBeUndefined()
+})
