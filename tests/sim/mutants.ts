@@ -78,7 +78,7 @@ export const mutants: readonly Mutant[] = [
     bug: "a user's key meets another's",
     patches: [
       {
-        file: `${keys}deduplicator.js`,
+        file: `${keys}key-names.js`,
         from: 'lengthPrefixed([tenant, principal, method, path, key])',
         to: 'lengthPrefixed([tenant, method, path, key])',
       },
