@@ -1,3 +1,12 @@
 import { defineConfig } from 'vitest/config'
 
-export default defineConfig({ test: { include: ['**/*.test.ts'], testTimeout: 60_000, fileParallelism: false } })
+export default defineConfig({
+  // Limits for a machine that has much else to do: what comes by itself comes, and nothing waits longer than it takes.
+  test: {
+    include: ['**/*.test.ts'],
+    fileParallelism: false,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    expect: { poll: { timeout: 20_000 } },
+  },
+})

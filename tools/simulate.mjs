@@ -13,4 +13,4 @@ function sim(...args) {
 }
 
 sim('--seeds', nightly ? '1000000' : '5000')
-sim('--mutants', ...(nightly ? [] : ['--seeds', '6000']))
+sim('--mutants', ...(nightly ? [] : ['--known', '--seeds', '6000']))

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { pnpm, root } from './pnpm.mjs'
+import { pnpm, pnpmByLine, root } from './pnpm.mjs'
 
 const nightly = process.argv[2] === 'nightly'
 // Sixty seconds of storm for the pool, histories of three operations.
@@ -29,7 +29,20 @@ process.on('exit', () => {
   }
 })
 
-pnpm('exec', 'turbo', 'run', 'test', '--concurrency=1', '--continue=always', '--output-logs=full')
+// What failed is told again at the end, where it is looked for: by suite, from its list of failures to its last figure.
+const failures = []
+const failing = new Set()
+const suites = ['exec', 'turbo', 'run', 'test', '--concurrency=1', '--continue=always', '--output-logs=full']
+const failed = await pnpmByLine(suites, (line) => {
+  const [suite] = line.split(': ', 1)
+  if (/Failed (Suites|Tests) \d|Unhandled Errors/.test(line)) failing.add(suite)
+  if (failing.has(suite)) failures.push(line)
+  if (/ Duration /.test(line)) failing.delete(suite)
+})
+if (failed !== 0) {
+  console.log(failures.join('\n'))
+  process.exit(failed)
+}
 const [code] = await simulated
 process.stdout.write(readFileSync(printed))
 if (code !== 0) process.exit(code ?? 1)

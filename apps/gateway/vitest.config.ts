@@ -1,6 +1,11 @@
 import { defineConfig } from 'vitest/config'
 
-// Limits for a machine that has much else to do: what comes by itself comes, and nothing waits longer than it takes.
 export default defineConfig({
-  test: { include: ['test/**/*.test.ts'], testTimeout: 60_000, expect: { poll: { timeout: 20_000 } } },
+  // Limits for a machine that has much else to do: what comes by itself comes, and nothing waits longer than it takes.
+  test: {
+    include: ['test/**/*.test.ts'],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    expect: { poll: { timeout: 20_000 } },
+  },
 })

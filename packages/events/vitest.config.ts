@@ -2,5 +2,11 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   ssr: { resolve: { conditions: ['@gw/source', 'module', 'node'] } },
-  test: { include: ['test/**/*.test.ts'], testTimeout: 30_000 },
+  // Limits for a machine that has much else to do: what comes by itself comes, and nothing waits longer than it takes.
+  test: {
+    include: ['test/**/*.test.ts'],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    expect: { poll: { timeout: 20_000 } },
+  },
 })

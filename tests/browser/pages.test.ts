@@ -162,7 +162,7 @@ test('gateway G11: who may only look sees every page and no action', async () =>
   await page.locator('html[data-theme=dark]').waitFor()
   await context.close()
   expect(complaints.all.filter((each) => !each.includes('404 (Not Found)'))).toEqual([])
-}, 60_000)
+})
 
 test('gateway G11: secrets in payloads are masked and sizes are said', async () => {
   const refund = await set.newest('refund', 'failed')

@@ -139,7 +139,7 @@ test('G4: killed in the middle, both forms of the long-running process are finis
     ([, list]) => list.length === 0,
   )
   expect(incomplete).toBe(200)
-}, 60_000)
+})
 
 test('G4: a payment runs once a key, and once a fingerprint where it has no key; an order needs its key', async () => {
   const payment = { amount: 25, currency: 'EUR', payment_method: 'card', customer_id: 'ann' }

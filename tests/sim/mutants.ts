@@ -13,6 +13,8 @@ export interface Patch {
 export interface Mutant {
   readonly name: string
   readonly bug: string
+  /** A seed that finds it, of those that only one in many does; what is changed elsewhere can make it another. */
+  readonly seed?: number
   readonly patches?: readonly Patch[]
   readonly database?: DatabaseBug
 }
@@ -213,6 +215,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'R4',
     bug: "an interrupted run is answered with its handler's error",
+    seed: 161,
     patches: [
       {
         file: `${runs}middleware.js`,
@@ -224,6 +227,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'C1 replay',
     bug: 'a cancellation during a replay forgets the compensations that it had not come to',
+    seed: 3320,
     patches: [{ file: `${runs}driver.js`, from: 'if (run.unrequested !== undefined) {', to: 'if (false) {' }],
   },
   {
@@ -234,6 +238,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'S3 unknown',
     bug: 'a cancelled run forgets that the fate of a step is not known',
+    seed: 606,
     patches: [
       {
         file: `${runs}run.js`,
@@ -245,6 +250,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'C1 parked',
     bug: 'a run that was cancelled is parked without knowing it',
+    seed: 1738,
     patches: [
       {
         file: `${runs}transitions.js`,
@@ -256,6 +262,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'C2 fork',
     bug: 'a fork believes in effects that were taken back',
+    seed: 194,
     patches: [
       {
         file: `${runs}interventions.js`,
@@ -267,16 +274,19 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'C2 retry',
     bug: 'an effect that is made again is taken for another handler',
+    seed: 2086,
     patches: [{ file: `${runs}replay.js`, from: '|| this.#undone.has(key)', to: '' }],
   },
   {
     name: 'C2 done',
     bug: 'a person gives a value to a step that has one',
+    seed: 479,
     patches: [{ file: `${runs}interventions.js`, from: "|| named.some(({ state }) => state === 'kept')", to: '' }],
   },
   {
     name: 'P5',
     bug: 'a decision is carried out on a run that has changed since',
+    seed: 2012,
     patches: [{ file: `${runs}transitions.js`, from: 'if (run.revision !== revision)', to: 'if (false)' }],
   },
   {
@@ -305,11 +315,13 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'P2 late',
     bug: 'a key in a store of its own is given to another run while the first may still be accepted',
+    seed: 2492,
     patches: [{ file: `${keys}middleware.js`, from: 'await route.runs.preclude?.(record.link)', to: 'true' }],
   },
   {
     name: 'O4',
     bug: 'an outcome that its key did not hear of counts as settled',
+    seed: 224,
     patches: [
       {
         file: `${runs}driver.js`,
@@ -321,6 +333,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'T5 decision',
     bug: 'the value that a person gives to a step lies there unsealed',
+    seed: 182,
     patches: [
       {
         file: `${runs}stores/sealed.js`,
@@ -350,6 +363,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'S3',
     bug: 'a cancellation told again cuts compensations short',
+    seed: 3320,
     patches: [
       {
         file: `${runs}run.js`,

@@ -1,6 +1,6 @@
 /**
  * `pnpm sim --seeds n [--from s]` lives through n seeds of a cluster with faults; `--seed s [--trace]` replays one exactly;
- * `--exhaustive n [--nodes m]` tries every history of up to n operations with every fault at each of its writes; `--mutants [--only name]` looks whether each planted bug is found. `--mutant name` goes with the first two.
+ * `--exhaustive n [--nodes m]` tries every history of up to n operations with every fault at each of its writes; `--mutants [--only name] [--known]` looks whether each planted bug is found, with `--known` from a seed on that has found it before. `--mutant name` goes with the first two.
  */
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -17,6 +17,7 @@ const { values } = parseArgs({
     mutants: { type: 'boolean', default: false },
     mutant: { type: 'string' },
     only: { type: 'string' },
+    known: { type: 'boolean', default: false },
     exhaustive: { type: 'string' },
     nodes: { type: 'string', default: '1' },
     threads: { type: 'string', default: String(Math.max(2, Math.min(8, availableParallelism()))) },
@@ -74,13 +75,14 @@ async function exhaust(length: number, nodes: number): Promise<number> {
 async function findMutants(): Promise<number> {
   const seeds = Number(values.seeds ?? 20_000)
   let missed = 0
-  for (const { name, bug } of mutants) {
+  for (const { name, bug, seed } of mutants) {
     if (values.only !== undefined && name !== values.only) continue
-    const lived = await liveThrough({ from, to: from + seeds - 1, threads, mutant: name, untilFound: true })
-    const first = lived.found[0]
-    if (first === undefined) missed++
-    const what = first === undefined ? 'NOT FOUND' : `found at seed ${first.seed}`
-    const why = first === undefined ? `in ${lived.seeds} seeds` : first.broken[0]!.slice(0, 90).replaceAll('\n', ' ')
+    const first = (values.known ? seed : undefined) ?? from
+    const lived = await liveThrough({ from: first, to: first + seeds - 1, threads, mutant: name, untilFound: true })
+    const found = lived.found[0]
+    if (found === undefined) missed++
+    const what = found === undefined ? 'NOT FOUND' : `found at seed ${found.seed}`
+    const why = found === undefined ? `in ${lived.seeds} seeds` : found.broken[0]!.slice(0, 90).replaceAll('\n', ' ')
     console.log(`${name.padEnd(13)} ${what.padEnd(20)} ${bug}: ${why}`)
   }
   console.log(

@@ -151,9 +151,7 @@ test('gateway G10: a backup that is run now is a database that opens and has the
   expect((await client.admin.storage.tier.$post()).status).toBe(409)
 })
 
-test('gateway G10: with a cold tier, what is due moves and a backup goes there, now; the audit archive lies in the same S3', {
-  timeout: 60_000,
-}, async () => {
+test('gateway G10: with a cold tier, what is due moves and a backup goes there, now; the audit archive lies in the same S3', async () => {
   const s3 = await sharedS3()
   const bucket = `gw-admin-${process.pid}-${Date.now()}`
   await s3.createBucket(bucket)

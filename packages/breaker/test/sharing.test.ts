@@ -89,7 +89,7 @@ describe.each(['one Redis', 'a Redis Cluster'])('the laws of the store on %s', (
     end = async () => {
       await nodes.close()
     }
-  }, 60_000)
+  })
   afterAll(() => end())
 
   test('B14: opens at the votes of distinct nodes, and not at one node voting twice', async () => {
@@ -314,7 +314,7 @@ test('B14: without Redis each node decides alone, says so, and loses no call; af
     await end()
     await server.stop()
   }
-}, 60_000)
+})
 
 interface NodeAnswer {
   readonly id: number
@@ -414,5 +414,5 @@ describe('three processes', () => {
       expect(state).toBe('CLOSED')
       expect(transitions.filter((each) => each.startsWith('breaker.opened')).length).toBe(1)
     }
-  }, 60_000)
+  })
 })

@@ -114,7 +114,7 @@ for (const mode of silences) {
     await proxy.set('pass')
     await expect.poll(() => cold.put('runs/1', bytesOf('1')).catch(() => 'not yet'), { timeout: 10_000 }).toBe('stored')
     expect(Buffer.from((await cold.get('runs/0'))!)).toEqual(bytesOf('0'))
-  }, 20_000)
+  })
 }
 
 test.concurrent('law 6: a deadline holds also over a `fetch` that never hears of it', async ({ expect }) => {

@@ -215,7 +215,7 @@ test('checkpoint T5: a run whose subject is erased on the way ends, is counted, 
     .toEqual(['dead', 'dead'])
   for (const id of ids) expect((await checkpoints.outcome(id))?.status).toBe(410)
   expect((await app.request('/other', { method: 'POST' })).status).toBe(200)
-}, 20_000)
+})
 
 test('checkpoint T5: a store that has not met a run looks up whose data it is', async () => {
   const { store, inner, keyring } = await sealed()

@@ -177,7 +177,7 @@ test('checkpoint T1: a crash after any call of the move leaves the run readable,
     return crashed
   })
   expect(calls).toBeGreaterThan(5)
-}, 60_000)
+})
 
 test('checkpoint T1: what was put is read back before the primary lets go: a store that keeps other bytes loses nothing', async () => {
   const { cold } = await freshCold()
@@ -374,7 +374,7 @@ test('checkpoint T1: passes come by themselves after `open`, sooner again after 
   expect(store.tiers().cold.failures).toBe(2)
   await store.close()
   expect((await store.outcome(run.id))?.status).toBe(201)
-}, 20_000)
+})
 
 test('checkpoint T1: a period never overlaps itself, and `stop` waits for what is under way', async ({ expect }) => {
   let [running, most, passes] = [0, 0, 0]

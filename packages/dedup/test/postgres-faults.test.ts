@@ -17,7 +17,7 @@ async function postgresOn(url: string): Promise<DedupStore> {
   return postgresDedupStore({ db })
 }
 
-describe('P10, R1: PostgreSQL goes away', { timeout: 60_000 }, () => {
+describe('P10, R1: PostgreSQL goes away', () => {
   for (const mode of ['refuse', 'reset', 'blackhole', 'half-open-c2s', 'half-open-s2c'] as const) {
     test(mode, async () => {
       const proxy = await through(await freshDatabase())

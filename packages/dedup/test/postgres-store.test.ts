@@ -25,7 +25,7 @@ let databases: readonly [PostgresDatabase, PostgresDatabase]
 beforeAll(async () => {
   url = await freshDatabase()
   databases = [open(url), open(url)]
-}, 60_000)
+})
 
 afterAll(async () => {
   for (const close of closing) await close()

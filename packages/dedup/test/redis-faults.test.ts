@@ -13,7 +13,7 @@ async function redisOn(library: ClientLibrary, url: string, more: Options = {}):
   return redisDedupStore({ client, deadlineMs, onRisk: () => {}, ...more })
 }
 
-describe.each(libraries)('P10, R1: Redis through $name goes away', { timeout: 60_000 }, (library) => {
+describe.each(libraries)('P10, R1: Redis through $name goes away', (library) => {
   for (const mode of ['refuse', 'reset', 'blackhole', 'half-open-c2s', 'half-open-s2c'] as const) {
     test(mode, async () => {
       const server = await redis()
@@ -48,7 +48,7 @@ describe.each(libraries)('P10, R1: Redis through $name goes away', { timeout: 60
   })
 })
 
-describe.each(libraries)('R2: a failover after a claim, through $name', { timeout: 60_000 }, (library) => {
+describe.each(libraries)('R2: a failover after a claim, through $name', (library) => {
   test('in a Cluster whose replica has the claim, the key stays held, and its owner settles it at the new master', async () => {
     const cluster = await redisCluster({ masters: 3, replicas: 1, nodeTimeoutMs: 1_000 })
     afterwards(() => cluster.stop())
@@ -153,7 +153,7 @@ describe.each(libraries)('R2: a failover after a claim, through $name', { timeou
   })
 })
 
-describe.each(libraries)('R3: a server that puts keys at risk, through $name', { timeout: 30_000 }, (library) => {
+describe.each(libraries)('R3: a server that puts keys at risk, through $name', (library) => {
   async function risks(settings: Parameters<typeof redis>[0], more = {}): Promise<string[]> {
     const server = await redis(settings)
     afterwards(() => server.stop())

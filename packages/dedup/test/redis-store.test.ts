@@ -68,9 +68,7 @@ describe.each(libraries)('Redis through $name', (library) => {
     expect((await store.tryClaim({ ...claim, key: 'b', token: 'b' })).kind).toBe('claimed')
   })
 
-  test('L1: SIGKILL in the handler: the retry works after the lease, not after the window', {
-    timeout: 20_000,
-  }, async () => {
+  test('L1: SIGKILL in the handler: the retry works after the lease, not after the window', async () => {
     const { url } = await sharedRedis()
     const prefix = `test:${crypto.randomUUID()}:`
     const deduplicator = deduplicatorOf(

@@ -157,7 +157,7 @@ test('strict, T1: 16 writers with connections of their own append 800 events on 
   expect(new Set(found.map(({ hash }) => hash.join())).size).toBe(800)
   expect(found.map(({ position }) => position)).toEqual(Array.from({ length: 800 }, (_, i) => BigInt(i + 1)))
   expect(await events.verify()).toMatchObject({ ok: true, events: 800 })
-}, 30_000)
+})
 
 test("X1: events are there when the other statements of the caller's transaction are, and are told of then", async () => {
   const { server, store, events } = await log('strict')

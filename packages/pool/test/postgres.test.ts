@@ -16,7 +16,7 @@ describe('on PostgreSQL', () => {
   beforeAll(async () => {
     url = await freshDatabase()
     admin = postgres(url, { max: 2, connection: { application_name: 'admin' } })
-  }, 60_000)
+  })
   afterAll(() => admin.end())
 
   const make = (name: string, options: Partial<ConstructorParameters<typeof ConnectionPool>[0]> = {}) => {
@@ -89,7 +89,7 @@ describe('on PostgreSQL', () => {
     expect(pool.metrics()).toMatchObject({ validationFailures: 1, totalConnections: 1 })
     next.release()
     await pool.drain({ deadlineMs: 100 })
-  }, 15_000)
+  })
 
   test('C11: a drain at its deadline closes a session that is busy', async () => {
     const { pool, database } = make('drained', { max: 1 })
@@ -99,7 +99,7 @@ describe('on PostgreSQL', () => {
     expect(await pool.drain({ deadlineMs: 50 })).toEqual({ forced: 1 })
     await busy
     await expect.poll(() => pool.metrics().totalConnections).toBe(0)
-  }, 15_000)
+  })
 
   test(`P8: 500 requests at once on 10 connections while backends are terminated every 200 ms, for ${long ? 60 : 8} s`, async () => {
     const acquireTimeoutMs = 2_000
@@ -189,7 +189,7 @@ describe('when PostgreSQL stops', () => {
 
   beforeAll(async () => {
     server = await startPostgres({ fsync: false, maxConnections: 30 })
-  }, 60_000)
+  })
   afterAll(() => server.stop())
 
   test(`C5: stopped for ${long ? 10 : 3} s: requests fail at once with a retry time, one probe finds it again, then the pool grows`, async () => {
@@ -248,7 +248,7 @@ describe('when PostgreSQL stops', () => {
     await expect.poll(() => pool.metrics().idleConnections, { timeout: 10_000 }).toBe(6)
     ;(await database.acquire()).release()
     await pool.drain()
-  }, 60_000)
+  })
 
   test('C4: with its processes stopped a connect times out, and the pool works again when they go on', async () => {
     const pool = new ConnectionPool({
@@ -280,7 +280,7 @@ describe('when PostgreSQL stops', () => {
       )
       .toBeUndefined()
     await pool.drain()
-  }, 30_000)
+  })
 })
 
 test('C1: arrays go to the server and come back, without the fetching of types that a broken connection would not survive', async () => {

@@ -8,7 +8,7 @@ describe('on Redis', () => {
   let url: string
   beforeAll(async () => {
     url = (await sharedRedis()).url
-  }, 60_000)
+  })
 
   test('C10: a lease is one connection that nobody else has', async () => {
     const pool = new ConnectionPool({ name: 'redis', min: 0, max: 3 })
@@ -40,7 +40,7 @@ describe('when Redis stops', () => {
   let server: Redis
   beforeAll(async () => {
     server = await redis()
-  }, 60_000)
+  })
   afterAll(() => server.stop())
 
   test('C4: one that no longer answers is found by its test, a connect to it times out, and the pool works again when it goes on', async () => {
@@ -65,7 +65,7 @@ describe('when Redis stops', () => {
     const answer = () => cache.use((client) => client.ping()).catch(() => 'not yet')
     await expect.poll(answer, { timeout: 10_000 }).toBe('PONG')
     await pool.drain()
-  }, 30_000)
+  })
 
   test('C1: an address where nobody listens is the cause that `start` gives', async () => {
     const pool = new ConnectionPool({ name: 'redis', min: 1, max: 2 })

@@ -12,7 +12,7 @@ const open: { close(): Promise<void> }[] = []
 
 beforeAll(async () => {
   server = await postgres()
-}, 60_000)
+})
 afterEach(async () => {
   for (const made of open.splice(0).reverse()) await made.close()
 })
@@ -192,9 +192,7 @@ describe('a fault on the way, and what is said of the unit', () => {
 })
 
 describe('the server', () => {
-  test('G1: killed and started again under load, it has every acknowledged unit whole, none half, and work goes on', {
-    timeout: 60_000,
-  }, async () => {
+  test('G1: killed and started again under load, it has every acknowledged unit whole, none half, and work goes on', async () => {
     const made = await database(server.url, { deadlineMs: 3_000 })
     const acknowledged: string[] = []
     const codes: Record<string, number> = {}
@@ -251,9 +249,7 @@ describe('the server', () => {
     expect(await code(commit(made.db, put('b')))).toBe('no error')
   })
 
-  test('G1: with all its connections taken it is unavailable, and the next units get through when one is free', {
-    timeout: 30_000,
-  }, async () => {
+  test('G1: with all its connections taken it is unavailable, and the next units get through when one is free', async () => {
     const small = await postgres({ maxConnections: 5, settings: { superuser_reserved_connections: 0 } })
     try {
       const made = await items(small.url, { deadlineMs, lanes: 1 })
@@ -272,9 +268,7 @@ describe('the server', () => {
     }
   })
 
-  test('D1: a commit is replicated when a standby has it, and on one disk when the wait for it was cancelled', {
-    timeout: 30_000,
-  }, async () => {
+  test('D1: a commit is replicated when a standby has it, and on one disk when the wait for it was cancelled', async () => {
     const alone = await postgres({ settings: { synchronous_standby_names: 'nowhere', synchronous_commit: 'local' } })
     try {
       const local = await items(alone.url)
@@ -296,9 +290,7 @@ describe('the server', () => {
     }
   })
 
-  test('L2: a listener hears again after the server was started anew, and no more once it has stopped', {
-    timeout: 30_000,
-  }, async () => {
+  test('L2: a listener hears again after the server was started anew, and no more once it has stopped', async () => {
     const made = await database(server.url, { deadlineMs: 3_000 })
     const heard: string[] = []
     const stop = await made.db.listen('news', (payload) => heard.push(payload))
@@ -323,7 +315,7 @@ describe('the server', () => {
     await other()
   })
 
-  test('L2: a half-open listener is noticed and listens again, on any client', { timeout: 20_000 }, async () => {
+  test('L2: a half-open listener is noticed and listens again, on any client', async () => {
     const proxy = await through()
     const client = plainPostgres(proxy.url, { onnotice: () => {} })
     const db = postgresDatabase(drizzle(client), { deadlineMs })

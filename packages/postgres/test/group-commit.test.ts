@@ -355,7 +355,7 @@ describe('group commit', () => {
     expect(await code(commit(made.db, { procedure: 'unlucky', args: null }))).toBe('unavailable')
   })
 
-  test('P3: two processes that lock rows in opposite order both get through', { timeout: 20_000 }, async () => {
+  test('P3: two processes that lock rows in opposite order both get through', async () => {
     const url = await freshDatabase()
     const [a, b] = [await items(url), await items(url)]
     open.push(a, b)
@@ -405,9 +405,7 @@ describe('group commit', () => {
     expect(db.health).toMatchObject({ state: 'closed', pendingWrites: 0, writes: 20 })
   })
 
-  test('law: any schedule of units, with refusals, keys that are held and bad rows, equals the units run one by one', {
-    timeout: 60_000,
-  }, async () => {
+  test('law: any schedule of units, with refusals, keys that are held and bad rows, equals the units run one by one', async () => {
     const unit = fc.array(
       fc.oneof(
         fc.record({ kind: fc.constantFrom('put', 'bad'), key: fc.constantFrom('a', 'b', 'c', 'd', 'e') }),

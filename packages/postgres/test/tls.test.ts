@@ -26,7 +26,7 @@ beforeAll(async () => {
   if (process.getuid?.() === 0) chownSync(key, Number(execFileSync('id', ['-u', 'postgres'], { encoding: 'utf8' })), 0)
   server = await postgres({ settings: { ssl: 'on', ssl_key_file: key, ssl_cert_file: certificate } })
   proxy = await faultProxy(server.url)
-}, 60_000)
+})
 afterEach(async () => {
   for (const end of open.splice(0).reverse()) await end()
   await proxy.set('pass')

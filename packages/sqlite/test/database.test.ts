@@ -168,7 +168,7 @@ describe('durability', () => {
         '%',
       ),
     ).toBeUndefined()
-  }, 60_000)
+  })
 })
 
 describe('faults', () => {
