@@ -27,6 +27,8 @@ const sharing = shareBreakers({
   breakers: [['upstream', breaker]],
   node,
   pollMs: 200,
+  // A machine that stalls does not make a node decide alone here.
+  deadlineMs: 20_000,
 })
 await sharing.start()
 

@@ -36,10 +36,10 @@ const request: ClusterRequest = {
   close: false,
 }
 
-async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = Date.now() + 10_000
+async function until(holds: () => boolean | Promise<boolean>, what: string | (() => string)): Promise<void> {
+  const deadline = Date.now() + 20_000
   while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`Waited in vain until ${what}`)
+    if (Date.now() > deadline) throw new Error(`Waited in vain until ${typeof what === 'string' ? what : what()}`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
@@ -337,6 +337,8 @@ describe('three processes', () => {
       if (status === 'held') held.push(response)
       else response.writeHead(status).end()
     })
+    // A connection that is closed while it is used would be a failed trial.
+    upstream.keepAliveTimeout = 60_000
     upstream.listen(0, '127.0.0.1')
     await once(upstream, 'listening')
   })
@@ -371,21 +373,17 @@ describe('three processes', () => {
     expect((await ask(c, 1, 'call')).answers).toEqual(['200'])
 
     status = 503
-    const opened = new Promise<void>((resolve) => {
-      c.on('message', (message: { moved?: string; reason?: string }) => {
-        if (message.moved === 'breaker.opened' && message.reason === 'cluster') resolve()
+    const moved: string[] = []
+    for (const [index, child] of children.entries()) {
+      child.on('message', (message: { moved?: string; reason?: string }) => {
+        if (message.moved !== undefined) moved.push(`${'abc'[index]} ${message.moved} ${message.reason}`)
       })
-    })
-    const closed = children.map(
-      (child) =>
-        new Promise<void>((resolve) => {
-          child.on('message', (message: { moved?: string }) => {
-            if (message.moved === 'breaker.closed') resolve()
-          })
-        }),
-    )
+    }
     await Promise.all([ask(a, 2, 'call', 5), ask(b, 2, 'call', 5)])
-    await opened
+    await until(
+      () => moved.includes('c breaker.opened cluster'),
+      () => `c has opened: ${moved.join(', ')}`,
+    )
     const before = calls
     const refused = await Promise.all(children.map((child) => ask(child, 3, 'burst', 20)))
     expect(new Set(refused.flatMap(({ answers }) => answers))).toEqual(new Set(['breaker_open']))
@@ -406,7 +404,10 @@ describe('three processes', () => {
 
     status = 200
     for (const response of held) response.writeHead(200).end()
-    await Promise.all(closed)
+    await until(
+      () => moved.filter((each) => each.includes('breaker.closed')).length === 3,
+      () => `all have closed: ${moved.join(', ')}`,
+    )
     const answers = (await Promise.all(probing)).flatMap(({ answers }) => answers)
     expect(answers.filter((answer) => answer === '200').length).toBe(2)
     const ends = await Promise.all(children.map((child) => ask(child, 4, 'end')))

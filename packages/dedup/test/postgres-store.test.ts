@@ -62,6 +62,27 @@ test('P2: sweeping skips what others have locked, and waits for nobody', async (
   expect(await store.sweep(10)).toBe(1)
 })
 
+test('P2: a claim of a key that is held locks nothing and waits for nobody, so that nodes do not wait in a circle', async () => {
+  const [one, two] = databases
+  const [store, other] = [postgresDedupStore({ db: one }), postgresDedupStore({ db: two })]
+  const key = crypto.randomUUID()
+  const claim = { key, fingerprint: '', principalHash: '', link: undefined, leaseMs: 60_000, windowMs: 60_000 }
+  await store.tryClaim({ ...claim, token: 'holder', replaces: undefined })
+  await one.transaction(async (tx) => {
+    await tx.execute(sql`SELECT * FROM gw_key WHERE key = ${key} FOR UPDATE`)
+    expect((await other.tryClaim({ ...claim, token: 'late', replaces: undefined })).kind).toBe('held')
+  })
+  await two.transaction(async (tx) => {
+    const unit = two.unitIn(tx)
+    const answers: unknown[] = []
+    unit.add({ procedure: 'dedup.tryClaim', args: { ...claim, token: 'late' } }, (answer) => answers.push(answer))
+    await unit.commit()
+    expect(answers).toMatchObject([{ kind: 'held' }])
+    const locked = sql`SELECT * FROM gw_key WHERE key = ${key} FOR UPDATE NOWAIT`
+    expect(await one.query(locked)).toHaveLength(1)
+  })
+})
+
 test('withTx: the answer of a key and the rows of its request commit together, or not at all', async () => {
   const db = open(await freshDatabase())
   await db.query(sql`CREATE TABLE ledger (amount int)`)

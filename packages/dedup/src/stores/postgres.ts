@@ -65,6 +65,8 @@ const claimFields =
 /**
  * One conditional upsert for all claims of a batch. What it did not take is read in the same statement, from the statement's own
  * view: a record that was made or freed since then is not in it, or shows as one that could have been taken, and is asked for again.
+ * A key that is held in that view is not upserted: that would lock its record, and nodes that answer "held" while they settle keys
+ * of their own would wait for each other in a circle.
  */
 function claimStatement(batch: readonly NewClaim[]): SQL {
   return sql`WITH input AS MATERIALIZED ${recordset(batch, claimFields)}, taken AS (
@@ -73,7 +75,9 @@ function claimStatement(batch: readonly NewClaim[]): SQL {
     SELECT i.key, i.token, nextval('gw_key_fence'), false, i.fingerprint, i."principalHash", i.link, i.replaces,
       now() + i."leaseMs" * ${ms}, i."windowMs",
       CASE WHEN i.link IS NULL THEN now() + (i."leaseMs" + i."windowMs") * ${ms} END, false
-    FROM input i ORDER BY i.key
+    FROM input i LEFT JOIN gw_key k ON k.key = i.key
+    WHERE k.key IS NULL OR (${over}) OR (NOT k.completed AND k.token = i.replaces AND k.lease_until <= now())
+    ORDER BY i.key
     ON CONFLICT (key) DO UPDATE SET token = excluded.token, fence = excluded.fence, completed = false,
       fingerprint = excluded.fingerprint, principal_hash = excluded.principal_hash, link = excluded.link,
       replaces = excluded.replaces, lease_until = excluded.lease_until, window_ms = excluded.window_ms,
