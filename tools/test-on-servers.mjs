@@ -1,7 +1,7 @@
 // The part of npm test that needs servers; tests/services/run.ts starts them around it.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pnpm, pnpmByLine, root } from './pnpm.mjs'
@@ -10,8 +10,12 @@ const nightly = process.argv[2] === 'nightly'
 // Sixty seconds of storm for the pool, histories of three operations.
 if (nightly) process.env.GW_TEST_LONG = '1'
 
+// All that is written on the way lies in one folder, which goes at the end. Servers run as users of their own, who enter it too.
+const folder = mkdtempSync(join(tmpdir(), 'gw-test-'))
+chmodSync(folder, 0o755)
+process.env.TMPDIR = folder
+
 // The suites wait for servers most of the time: the simulator takes what they leave of the processors.
-const folder = mkdtempSync(join(tmpdir(), 'gw-simulator-'))
 const printed = join(folder, 'printed')
 const output = openSync(printed, 'w')
 const simulator = spawn(process.execPath, ['tools/simulate.mjs', nightly ? 'nightly' : 'release'], {
