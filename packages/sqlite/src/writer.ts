@@ -1,5 +1,6 @@
 /** The writer thread: one connection, one transaction a batch, one answer a batch. */
 import { createHash } from 'node:crypto'
+import { statSync } from 'node:fs'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import {
@@ -31,12 +32,13 @@ const nextMessage: () => ToWriter | undefined =
 const db = new DatabaseSync(file)
 const statements = new Map<string, StatementSync>()
 const procedures: ((connection: Connection, args: never) => unknown)[] = []
-/** A unit writes about a page or more: the log is moved into the file at roughly 16 MiB. */
-const unitsPerCheckpoint = 4_096
+/** How long the log may be before it is moved into the file: readers look through all of it, and a restart reads it. */
+const logBytes = 32 * 1024 * 1024
 const known = new Map<string, unknown>()
 let level = 'FULL'
 let commits = 0
-let unitsSinceCheckpoint = 0
+/** The log's length when it was last moved, as long as it has not begun anew since. */
+let movedAtBytes = 0
 
 function statement(sql: string): StatementSync {
   let prepared = statements.get(sql)
@@ -198,12 +200,17 @@ function runBatch({ units, sync }: BatchMessage): Answer[] {
   }
 }
 
-/** Moves the log into the file when it is long, between batches; a reader in its way only puts it off. */
-function checkpoint(batch: BatchMessage): void {
-  unitsSinceCheckpoint += batch.units.length
-  if (unitsSinceCheckpoint < unitsPerCheckpoint) return
-  unitsSinceCheckpoint = 0
-  statement('PRAGMA wal_checkpoint(PASSIVE)').all()
+/**
+ * Moves the log into the file when it is long, between batches; a reader in its way only puts it off. A log that was moved whole
+ * begins anew with the next commit, in a file that is cut to `logBytes`: what is longer has grown since.
+ */
+function checkpoint(): void {
+  const size = statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0
+  if (size <= logBytes) movedAtBytes = 0
+  else if (size >= movedAtBytes + logBytes / 2) {
+    movedAtBytes = size
+    statement('PRAGMA wal_checkpoint(PASSIVE)').all()
+  }
 }
 
 async function load(id: number, name: string): Promise<void> {
@@ -275,7 +282,7 @@ function handle(message: ToWriter): void {
     if (message.type === 'batch') {
       const { batch, next } = joined(message)
       post({ type: 'answers', answers: runBatch(batch) })
-      checkpoint(batch)
+      checkpoint()
       if (next !== undefined) receive(next)
     } else if (message.type === 'migrate') {
       post({ type: 'answer', id: message.id, answer: migrate(message.owner, message.migrations) })
@@ -304,7 +311,7 @@ function handle(message: ToWriter): void {
 
 try {
   db.exec(`PRAGMA secure_delete = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-    PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -8192; PRAGMA journal_size_limit = 67108864`)
+    PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -8192; PRAGMA journal_size_limit = ${logBytes}`)
   if (maxPages !== undefined) db.exec(`PRAGMA max_page_count = ${maxPages}`)
   db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
   const check = db.prepare('PRAGMA quick_check(1)').get()?.['quick_check']

@@ -49,6 +49,22 @@ describe('group commit', () => {
     expect(db.health.commits).toBeLessThan(50)
   })
 
+  test('the log stays short, however much a unit writes', async () => {
+    const db = await database()
+    const log = join(db.directory, 'gateway.db-wal')
+    const large = 'x'.repeat(4 * 1024 * 1024)
+    const lengths: number[] = []
+    for (let i = 0; i < 40; i++) {
+      await db.write(put(`k${i}`, large))
+      lengths.push(statSync(log).size)
+    }
+    const most = Math.max(...lengths)
+    expect(most).toBeGreaterThan(32 * 1024 * 1024)
+    expect(most).toBeLessThan(40 * 1024 * 1024)
+    // It is used again from the start, instead of being cut to nothing and grown each time.
+    expect(lengths.at(-1)).toBeGreaterThanOrEqual(32 * 1024 * 1024)
+  })
+
   test('a unit with a refusal leaves nothing, and its neighbours in the batch are kept', async () => {
     const db = await database()
     const refused = db.unit()
