@@ -6,6 +6,7 @@ import { contentsOf } from '../event-line.ts'
 import { expectationHolds, placed, repetitionOf } from '../placement.ts'
 import { larger, smaller } from '../positions.ts'
 import type { AppendResult, EventLog, Expected, Head, Register, StoreQuery } from '../store.ts'
+import { lastBefore } from '../time-search.ts'
 import { eventOfRow, type RowContents } from './event-row.ts'
 
 /** What a SQLite log is made on. */
@@ -45,6 +46,7 @@ interface HeadRow {
   readonly hash: Uint8Array
 }
 
+const firstEvent = 'SELECT position, time, hash FROM gw_event ORDER BY position LIMIT 1'
 const lastEvent = 'SELECT position, time, hash FROM gw_event ORDER BY position DESC LIMIT 1'
 const baseRow = 'SELECT position, time, hash FROM gw_event_base'
 
@@ -214,26 +216,27 @@ const equalities: readonly (readonly [field: 'stream' | 'subject' | 'actor' | 'r
 export function sqliteEventStore({ db, ...unknown }: SqliteEventStoreOptions): EventLog {
   refuseUnknown(unknown)
 
-  /** Times never decrease along positions, so that a bound of time is a bound of positions, found without an index. */
-  function lastBefore(time: number): bigint {
-    let low = BigInt(db.reader.get<HeadRow>(baseRow)?.position ?? 0)
-    let high = BigInt(db.reader.get<HeadRow>(lastEvent)?.position ?? 0)
-    while (low < high) {
-      const middle = (low + high + 1n) / 2n
-      const row = db.reader.get<{ time: number }>(
-        'SELECT time FROM gw_event WHERE position >= ? ORDER BY position LIMIT 1',
-        middle,
-      )
-      if (row !== undefined && row.time < time) low = middle
-      else high = middle - 1n
-    }
-    return low
+  function lastOlderThan(time: number): bigint {
+    const first = db.reader.get<HeadRow>(firstEvent)
+    const last = db.reader.get<HeadRow>(lastEvent)
+    if (first === undefined || last === undefined) return BigInt(db.reader.get<HeadRow>(baseRow)?.position ?? 0)
+    const [low, high] = [headOf(first), headOf(last)]
+    return lastBefore(
+      time,
+      { position: low.position - 1n, time: low.time },
+      high,
+      (position) =>
+        db.reader.get<{ time: number }>(
+          'SELECT time FROM gw_event WHERE position >= ? ORDER BY position LIMIT 1',
+          position,
+        )?.time,
+    )
   }
 
   function conditionOf(query: StoreQuery): { readonly sql: string; readonly params: SqlValue[] } {
     const where = ['position > ?', 'position <= ?']
-    const after = query.from === undefined ? query.after : larger(query.after, lastBefore(query.from))
-    const asOf = query.to === undefined ? query.asOf : smaller(query.asOf, lastBefore(query.to))
+    const after = query.from === undefined ? query.after : larger(query.after, lastOlderThan(query.from))
+    const asOf = query.to === undefined ? query.asOf : smaller(query.asOf, lastOlderThan(query.to))
     const params: SqlValue[] = [after, smaller(asOf, 2n ** 63n - 1n)]
     for (const [field, column] of equalities) {
       const value = query[field]
