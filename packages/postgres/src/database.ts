@@ -48,6 +48,9 @@ export interface Lock {
 /** What a procedure did for one element of its batch. */
 export type Answer = { readonly result: unknown } | { readonly refused: unknown }
 
+/** Sends a statement and gives its rows. */
+export type Send = (statement: SQL) => Promise<readonly Record<string, unknown>[]>
+
 /**
  * What one named write does, for all of its kind that share a commit.
  *
@@ -71,8 +74,12 @@ export interface Procedure<Args> {
    *
    * Statements of `tx` are prepared once for each text and connection: keep the text constant and pass the batch as one
    * array (`text[]`, `int8[]`) or JSON parameter.
+   *
+   * `send` does what `tx.execute` does, at once and in the order of the calls, where that waits to be awaited. What was sent last
+   * need not be awaited: the COMMIT follows it without waiting for its answer, which saves a round trip, and where it fails nothing
+   * of the batch is applied.
    */
-  run(tx: PostgresTransaction, batch: readonly Args[]): Promise<readonly Answer[]>
+  run(tx: PostgresTransaction, batch: readonly Args[], send: Send): Promise<readonly Answer[]>
 }
 
 /** A drizzle `db` with group commit: units of several stores in few transactions, and deadlines on every call. */

@@ -269,7 +269,8 @@ export class GroupCommit {
     try {
       line.send('begin').catch(() => {})
       line.refreshLevel()
-      const refused = await this.#untilLost(lane, runProcedures(line, units, drizzle, procedure))
+      const ran = this.#untilLost(lane, runProcedures(line, units, drizzle, procedure))
+      const { refused, answers } = await ran
       if (refused.size > 0 || units.some(({ settled }) => settled)) {
         line.send('rollback').catch(() => {})
         return { ended: 'without', refused }
@@ -277,7 +278,10 @@ export class GroupCommit {
       lane.commitSent = true
       line.beginCommit()
       const { command } = await line.send('commit')
-      if (command !== 'COMMIT') throw new Error('A statement failed and its error was caught: rolled back')
+      if (command !== 'COMMIT') {
+        await Promise.all(answers)
+        throw new Error('A statement failed and its error was caught: rolled back')
+      }
       return { ended: 'committed', level: line.committedLevel() }
     } catch (error) {
       if (!lane.commitSent) line.send('rollback').catch(() => {})

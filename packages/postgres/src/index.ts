@@ -7,6 +7,7 @@ export type {
   PostgresDatabaseOptions,
   PostgresTransaction,
   Procedure,
+  Send,
 } from './database.ts'
 export { PostgresError, type PostgresErrorCode } from './errors.ts'
 export { postgresDatabase } from './postgres-database.ts'

@@ -8,6 +8,7 @@ import type {
   PostgresDatabaseOptions,
   PostgresTransaction,
   Procedure,
+  Send,
 } from './database.ts'
 import { closedError, failureOf, invalid, PostgresError, rootOf, textOf } from './errors.ts'
 import { GroupCommit } from './group-commit.ts'
@@ -148,7 +149,15 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
       await tx.execute('savepoint gw_unit')
       try {
         for (const group of planGroups([unit])) {
-          const answers = await this.#procedure(group.procedure).run(tx, group.batch)
+          let sent: Promise<unknown> = Promise.resolve()
+          const send: Send = (statement) => {
+            const answer = sent.then(() => tx.execute(statement))
+            answer.catch(() => {})
+            sent = answer
+            return answer
+          }
+          const answers = await this.#procedure(group.procedure).run(tx, group.batch, send)
+          await sent
           answers.forEach((answer, i) => {
             if ('refused' in answer) {
               throw new PostgresError('refused', 'A procedure refused the unit', { reason: answer.refused })

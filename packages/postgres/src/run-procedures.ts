@@ -11,9 +11,16 @@ interface Running {
   readonly answers: Promise<readonly Answer[]>
 }
 
+/** What procedures came to. */
+export interface Ran {
+  /** The units that were refused, by the first procedure that refused any: what the later ones found may come from their own writes. */
+  readonly refused: ReadonlyMap<PendingUnit, unknown>
+  /** To what procedures sent; the last of them may be on their way. */
+  readonly answers: readonly Promise<unknown>[]
+}
+
 /**
- * Runs the procedures of all units and gives those that were refused, by the first procedure that refused any: what the later
- * ones found may come from the refused units' own writes.
+ * Runs the procedures of all units.
  *
  * Each store's procedures run in their order. Those of different stores touch different tables, so their statements go side by
  * side on the one connection, and a commit waits for the longest of them instead of for their sum.
@@ -23,7 +30,7 @@ export async function runProcedures(
   units: readonly PendingUnit[],
   drizzle: DrizzleParts,
   procedureOf: (name: string) => Procedure<unknown> | undefined,
-): Promise<ReadonlyMap<PendingUnit, unknown>> {
+): Promise<Ran> {
   const groups = planGroups(units)
   const procedures = new Map<Batch, Procedure<unknown>>()
   const stores = new Map<string, Batch[]>()
@@ -44,7 +51,7 @@ export async function runProcedures(
     return new Promise((resolve) => {
       const scope = openScope(line, drizzle, { prepare: true, onlyStatement: () => resolve({ group, answers }) })
       scopes.push(scope)
-      const answers = procedures.get(group)!.run(scope.tx, group.batch)
+      const answers = procedures.get(group)!.run(scope.tx, group.batch, scope.send)
       const ended = () => resolve({ group, answers })
       answers.then(ended, ended)
     })
@@ -73,7 +80,7 @@ export async function runProcedures(
       running = []
       const scope = openScope(line, drizzle, { prepare: true })
       scopes.push(scope)
-      const answers = procedure.run(scope.tx, group.batch)
+      const answers = procedure.run(scope.tx, group.batch, scope.send)
       begun()
       if (!(await all([{ group, answers }]))) return
       scope.shut()
@@ -97,9 +104,9 @@ export async function runProcedures(
     const refused = new Map<PendingUnit, unknown>()
     for (const group of groups) {
       read(group, answered.get(group)!, refused)
-      if (refused.size > 0) return refused
+      if (refused.size > 0) break
     }
-    return refused
+    return { refused, answers: scopes.flatMap((scope) => scope.answers) }
   } finally {
     for (const scope of scopes) scope.shut()
   }

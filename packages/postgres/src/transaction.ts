@@ -1,6 +1,6 @@
 import { PgDialect } from 'drizzle-orm/pg-core'
 import { PostgresJsSession, PostgresJsTransaction } from 'drizzle-orm/postgres-js'
-import type { PostgresTransaction } from './database.ts'
+import type { PostgresTransaction, Send } from './database.ts'
 import { PostgresError } from './errors.ts'
 import type { Client, Line } from './line.ts'
 
@@ -24,6 +24,9 @@ export function drizzleParts(db: object): DrizzleParts {
 /** Drizzle on the open transaction of a line, until it is shut. */
 export interface Scope {
   readonly tx: PostgresTransaction
+  readonly send: Send
+  /** The answers to what was sent so, awaited or not. */
+  readonly answers: readonly Promise<unknown>[]
   /** From here on every statement is refused: it would land in somebody else's transaction. */
   shut(): void
 }
@@ -44,6 +47,7 @@ export function openScope(
 ): Scope {
   let open = true
   let savepoints = 0
+  const answers: Promise<unknown>[] = []
   const client = {
     unsafe(text: string, parameters: readonly unknown[] = []) {
       if (!open) throw new PostgresError('closed', 'No statement is possible here any more; await each one')
@@ -72,6 +76,14 @@ export function openScope(
   const tx = new PostgresJsTransaction(dialect, session as never, schema as undefined)
   return {
     tx: tx as unknown as PostgresTransaction,
+    answers,
+    send(statement) {
+      const { sql, params } = dialect.sqlToQuery(statement)
+      const answer = client.unsafe(sql, params).execute() as unknown as ReturnType<Send>
+      answer.catch(() => {})
+      answers.push(answer)
+      return answer
+    },
     shut() {
       open = false
     },

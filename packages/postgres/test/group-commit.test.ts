@@ -155,6 +155,39 @@ describe('units', () => {
     expect((await keys('entry')).length).toBe(39)
   })
 
+  test('U3: what a procedure sends goes in the order of the calls, and an error of what it did not wait for is its own unit’s', async () => {
+    const { db, keys } = await fresh({ lanes: 1 })
+    db.define<string>('hasty', {
+      locks: () => [],
+      async run(_tx, batch, send) {
+        const [, [row]] = await Promise.all([
+          send(sql`insert into entry (key) select unnest(${sql.param(batch)}::text[])`),
+          send(sql.raw('select count(*)::int as n from entry')),
+        ])
+        for (const key of batch)
+          void send(sql`insert into item (key, value) values (${key}, ${key.startsWith('bad') ? 'bad' : 'good'})`)
+        return batch.map(() => ({ result: row?.['n'] }))
+      },
+    })
+    const hasty = (key: string) => ({ procedure: 'hasty', args: key })
+    const seen: unknown[] = []
+    const unit = db.unit()
+    unit.add(hasty('first'), (n) => seen.push(n))
+    await unit.commit()
+    expect(seen).toEqual([1])
+    const told = ['a', 'bad b', 'c', 'first'].map((key) => code(commit(db, append(key), hasty(key))))
+    expect(await Promise.all(told)).toEqual(['no error', 'constraint', 'no error', 'constraint'])
+    expect(await keys()).toEqual(['first', 'a', 'c'])
+    expect((await keys('entry')).sort()).toEqual(['a', 'a', 'c', 'c', 'first'])
+    const within = db.transaction(async (tx) => {
+      const inner = db.unitIn(tx)
+      inner.add(hasty('bad d'))
+      return [await code(inner.commit()), (await tx.execute(sql`select 1 as one`))[0]?.['one']]
+    })
+    expect(await within).toEqual(['constraint', 1])
+    expect(await keys()).toEqual(['first', 'a', 'c'])
+  })
+
   test('U3: a procedure that is absent, throws, answers too little or breaks its promise fails its own unit', async () => {
     const { db, keys } = await fresh()
     db.define('throws', { locks: () => [], run: async () => Promise.reject(new TypeError('mine')) })

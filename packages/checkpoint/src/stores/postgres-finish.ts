@@ -35,7 +35,7 @@ export function finishing(known: KnownRuns): Procedure<Finish> {
   )
   return {
     locks: ({ held }) => alone(held.id),
-    async run(tx, batch) {
+    async run(tx, batch, send) {
       const guesses = batch.flatMap((finish): Guess[] => {
         const before = known.get(finish.held.id)
         const after = ended(before, finish.held, finish.ending)
@@ -43,7 +43,7 @@ export function finishing(known: KnownRuns): Procedure<Finish> {
       })
       const done = guesses.length === 0 ? new Set<string>() : await finishKnown(tx, guesses)
       const rest = batch.filter(({ held }) => !done.has(held.id))
-      const answers = rest.length === 0 ? [] : [...(await read.run(tx, rest))]
+      const answers = rest.length === 0 ? [] : [...(await read.run(tx, rest, send))]
       return batch.map(({ held }): Answer => (done.has(held.id) ? { result: undefined } : answers.shift()!))
     },
   }

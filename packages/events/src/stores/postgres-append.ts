@@ -1,3 +1,4 @@
+import type { PostgresTransaction, Send } from '@gw/postgres'
 import { type SQL, sql } from 'drizzle-orm'
 import { hexOf } from '../bytes.ts'
 import { crc32, frameOf, type NewEvent, type StoredEvent } from '../event.ts'
@@ -13,15 +14,10 @@ export interface AppendArgs {
   readonly onRepeat: 'answer' | 'refuse'
 }
 
-/** What an append needs of an open transaction. */
-export interface AppendTransaction {
-  execute(statement: SQL): PromiseLike<unknown>
-}
-
 type Answer = { readonly result: readonly AppendResult[] } | { readonly refused: unknown }
 
-async function rowsOf<Row>(tx: AppendTransaction, statement: SQL): Promise<readonly Row[]> {
-  return (await tx.execute(statement)) as readonly Row[]
+function rowsOf<Row>(send: Send, statement: SQL): Promise<readonly Row[]> {
+  return send(statement) as Promise<readonly unknown[]> as Promise<readonly Row[]>
 }
 
 /** What the batch meets: events under its ids, and where its streams are. Kept up while the batch is placed. */
@@ -68,19 +64,19 @@ interface StreamRow extends Record<string, unknown> {
   readonly xid: string | null
 }
 
-function knownRows(tx: AppendTransaction, batch: readonly AppendArgs[]): Promise<readonly EventRow[]> {
+function knownRows(send: Send, batch: readonly AppendArgs[]): Promise<readonly EventRow[]> {
   const ids = batch.flatMap(({ events }) => events.filter(({ fresh }) => !fresh).map(({ id }) => id))
   if (ids.length === 0) return Promise.resolve([])
   return rowsOf<EventRow>(
-    tx,
+    send,
     sql`SELECT ${eventColumns} FROM gw_event WHERE id IN (SELECT json_array_elements_text(${JSON.stringify(ids)}::json))`,
   )
 }
 
-function streamRows(tx: AppendTransaction, batch: readonly AppendArgs[]): Promise<readonly StreamRow[]> {
+function streamRows(send: Send, batch: readonly AppendArgs[]): Promise<readonly StreamRow[]> {
   const streams = JSON.stringify([...new Set(batch.map(({ stream }) => stream))])
   return rowsOf<StreamRow>(
-    tx,
+    send,
     sql`SELECT s.stream, coalesce(e.version, r.version, -1)::float8 AS version, e.xid::text
       FROM json_array_elements_text(${streams}::json) AS s(stream)
       LEFT JOIN LATERAL (SELECT version, xid FROM gw_event WHERE gw_event.stream = s.stream ORDER BY version DESC LIMIT 1) e ON true
@@ -88,11 +84,7 @@ function streamRows(tx: AppendTransaction, batch: readonly AppendArgs[]): Promis
   )
 }
 
-async function insert(
-  tx: AppendTransaction,
-  events: readonly StoredEvent[],
-  positions?: readonly string[],
-): Promise<void> {
+function insert(send: Send, events: readonly StoredEvent[], positions?: readonly string[]): void {
   if (events.length === 0) return
   const rows = events.map((e, i) => ({
     position: positions?.[i] ?? e.position.toString(),
@@ -115,16 +107,15 @@ async function insert(
     crc: e.crc,
   }))
   const xid = positions === undefined ? sql.raw('null::xid8') : sql.raw('pg_current_xact_id()')
-  await Promise.all([
-    tx.execute(sql`INSERT INTO gw_event
+  // The COMMIT waits for neither: an append ends with its second round trip.
+  void send(sql`INSERT INTO gw_event
       SELECT position, ${xid}, stream, version, time, id, type, actor, subject, request_id, correlation_id, causation_id,
         traceparent, occurred_at, schema_version, redaction, data, decode(hash, 'hex'), crc
       FROM json_to_recordset(${JSON.stringify(rows)}::json) AS e(position bigint, stream text, version bigint, time bigint, id text,
         type text, actor text, subject text, request_id text, correlation_id text, causation_id text, traceparent text,
-        occurred_at bigint, schema_version integer, redaction integer, data text, hash text, crc bigint)`),
-    // Inside the transaction: it is delivered when the events can be read, and not at all when they are rolled back.
-    tx.execute(notify),
-  ])
+        occurred_at bigint, schema_version integer, redaction integer, data text, hash text, crc bigint)`)
+  // Inside the transaction: it is delivered when the events can be read, and not at all when they are rolled back.
+  void send(notify)
 }
 
 /** The channel on which listeners are woken. */
@@ -135,17 +126,20 @@ const lockLog = sql.raw("SELECT pg_advisory_xact_lock(hashtextextended('gw_event
 const clock = sql.raw('SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now')
 
 /**
- * Appends one behind the other: the lock is the first statement, so that what is read after it is what the last append has
- * committed. Position, time and hash follow from that, once a batch.
+ * Appends one behind the other: the lock is the first statement, and each statement behind it sees what was committed by the time it
+ * has the lock. Position, time and hash follow from that, once a batch.
  */
-export async function appendStrict(tx: AppendTransaction, batch: readonly AppendArgs[]): Promise<readonly Answer[]> {
-  // Answered before anything else is sent: statements that are started together need not arrive in that order.
-  await tx.execute(lockLog)
-  const [heads, [time], known, streams] = await Promise.all([
-    rowsOf<HeadRow>(tx, strictHead),
-    rowsOf<{ readonly now: number }>(tx, clock),
-    knownRows(tx, batch),
-    streamRows(tx, batch),
+export async function appendStrict(
+  _tx: PostgresTransaction,
+  batch: readonly AppendArgs[],
+  send: Send,
+): Promise<readonly Answer[]> {
+  const [, heads, [time], known, streams] = await Promise.all([
+    send(lockLog),
+    rowsOf<HeadRow>(send, strictHead),
+    rowsOf<{ readonly now: number }>(send, clock),
+    knownRows(send, batch),
+    streamRows(send, batch),
   ])
   const now = time!.now
   const around = new Surroundings(known, streams)
@@ -157,7 +151,7 @@ export async function appendStrict(tx: AppendTransaction, batch: readonly Append
       return stored
     }),
   )
-  if (!answers.some((answer) => 'refused' in answer)) await insert(tx, around.added)
+  if (!answers.some((answer) => 'refused' in answer)) insert(send, around.added)
   return answers
 }
 
@@ -166,20 +160,22 @@ export async function appendStrict(tx: AppendTransaction, batch: readonly Append
  * numbers, so an append is refused where this transaction got its number before that of the stream's last event.
  */
 export async function appendConcurrent(
-  tx: AppendTransaction,
+  _tx: PostgresTransaction,
   batch: readonly AppendArgs[],
+  send: Send,
 ): Promise<readonly Answer[]> {
   const streams = JSON.stringify([...new Set(batch.map(({ stream }) => stream))].sort())
   const count = batch.reduce((sum, { events }) => sum + events.length, 0)
-  await tx.execute(sql`SELECT pg_advisory_xact_lock(hashtextextended('gw_event ' || stream, 0))
+  const locked = send(sql`SELECT pg_advisory_xact_lock(hashtextextended('gw_event ' || stream, 0))
     FROM json_array_elements_text(${streams}::json) AS s(stream)`)
-  const [rows, [time], known, [own], positions] = await Promise.all([
-    streamRows(tx, batch),
-    rowsOf<{ readonly now: number }>(tx, clock),
-    knownRows(tx, batch),
-    rowsOf<{ readonly xid: string }>(tx, sql.raw('SELECT pg_current_xact_id()::text AS xid')),
+  const [, rows, [time], known, [own], positions] = await Promise.all([
+    locked,
+    streamRows(send, batch),
+    rowsOf<{ readonly now: number }>(send, clock),
+    knownRows(send, batch),
+    rowsOf<{ readonly xid: string }>(send, sql.raw('SELECT pg_current_xact_id()::text AS xid')),
     rowsOf<{ readonly position: string }>(
-      tx,
+      send,
       sql`SELECT nextval('gw_event_position')::text AS position FROM generate_series(1, ${count}::int)`,
     ),
   ])
@@ -197,8 +193,8 @@ export async function appendConcurrent(
     })
   })
   if (!answers.some((answer) => 'refused' in answer))
-    await insert(
-      tx,
+    insert(
+      send,
       around.added,
       positions.slice(0, next).map(({ position }) => position),
     )
