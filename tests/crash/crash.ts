@@ -1,7 +1,7 @@
 /**
- * `pnpm crash --cycles n [--nodes n] [--store sqlite|postgres] [--power-cut [--without-sync]] [--seed s]`: kills the real server
- * again and again, or cuts the power of its disk, and holds it to every answer that it gave. `--without-sync` checks the check:
- * it passes when a server whose syncs do nothing is found to have lost answers.
+ * `pnpm crash --cycles n [--nodes n] [--store sqlite|postgres] [--storage-faults] [--power-cut [--without-sync]] [--seed s]`: kills
+ * the real server again and again, makes its writes and syncs fail, or cuts the power of its disk, and holds it to every answer that
+ * it gave. `--without-sync` checks the check: it passes when a server whose syncs do nothing is found to have lost answers.
  */
 import { rmSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -9,6 +9,7 @@ import type { Report } from './checker.ts'
 import { crashOneNode } from './one-node.ts'
 import { crashByPowerCut } from './power-cut.ts'
 import { crashSeveralNodes } from './several-nodes.ts'
+import { crashByStorageFaults } from './storage-faults.ts'
 import type { Workload } from './workload.ts'
 
 /** What a crash test found, and whether every fault that it promises has fired. */
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     cycles: { type: 'string', default: '50' },
     nodes: { type: 'string', default: '1' },
     store: { type: 'string' },
+    'storage-faults': { type: 'boolean', default: false },
     'power-cut': { type: 'boolean', default: false },
     'without-sync': { type: 'boolean', default: false },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
@@ -39,17 +41,13 @@ if (!['sqlite', 'postgres'].includes(store) || (store === 'sqlite' && nodes !== 
 }
 const powerCut = values['power-cut']
 const withoutSync = values['without-sync']
-if ((powerCut && store !== 'sqlite') || (withoutSync && !powerCut)) {
-  console.error('Expected --power-cut with --store sqlite, and --without-sync with --power-cut')
+const storageFaults = values['storage-faults']
+if (((powerCut || storageFaults) && store !== 'sqlite') || (powerCut && storageFaults) || (withoutSync && !powerCut)) {
+  console.error('Expected --power-cut or --storage-faults with --store sqlite, and --without-sync with --power-cut')
   process.exit(2)
 }
 
-const { folder, workload, report, lines, faultsFired } =
-  store === 'sqlite'
-    ? powerCut
-      ? await crashByPowerCut(cycles, Number(values.seed), withoutSync)
-      : await crashOneNode(cycles, Number(values.seed))
-    : await crashSeveralNodes(cycles, nodes, Number(values.seed))
+const { folder, workload, report, lines, faultsFired } = await crash(cycles, Number(values.seed))
 const successRatio = workload.answered / workload.sent
 console.log(
   `seed ${values.seed}, ${store}, ${cycles} cycles, ${workload.sent} requests sent, ${(successRatio * 100).toFixed(1)} % answered`,
@@ -65,3 +63,9 @@ else if (failed)
   console.error(`FAILED${faultsFired ? '' : ': not every fault has fired'}; what it left is in ${folder}`)
 else rmSync(folder, { recursive: true })
 process.exit(failed ? 1 : 0)
+
+function crash(cycles: number, seed: number): Promise<CrashResult> {
+  if (store === 'postgres') return crashSeveralNodes(cycles, nodes, seed)
+  if (powerCut) return crashByPowerCut(cycles, seed, withoutSync)
+  return storageFaults ? crashByStorageFaults(cycles, seed) : crashOneNode(cycles, seed)
+}

@@ -23,12 +23,17 @@ export interface ServerProcess {
   readonly exited: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
 }
 
-/** Starts the reference gateway on a data directory and waits until it is ready, or has ended. */
-export async function startServer(dataDir: string, env: Readonly<Record<string, string>> = {}): Promise<ServerProcess> {
+/** Starts the reference gateway on a data directory, `under` another program if one is given, and waits until it is ready, or has ended. */
+export async function startServer(
+  dataDir: string,
+  env: Readonly<Record<string, string>> = {},
+  under: readonly string[] = [],
+): Promise<ServerProcess> {
   const [port, adminPort] =
     env['PORT'] === undefined ? [await freePort(), await freePort()] : [Number(env['PORT']), await freePort()]
   const began = performance.now()
-  const child = spawn(process.execPath, [cli, 'start'], {
+  const [program, ...args] = [...under, process.execPath, cli, 'start'] as [string, ...string[]]
+  const child = spawn(program, args, {
     env: {
       ...process.env,
       PORT: String(port),

@@ -14,6 +14,7 @@ export type Installable =
   | 'promtool'
   | 'power-cut'
   | 'eatmydata'
+  | 'strace'
 
 const packages: Record<Installable, readonly string[]> = {
   postgresql: ['postgresql'],
@@ -24,6 +25,7 @@ const packages: Record<Installable, readonly string[]> = {
   promtool: ['prometheus'],
   'power-cut': ['mount', 'e2fsprogs', 'xfsprogs'],
   eatmydata: ['libeatmydata1'],
+  strace: ['strace'],
 }
 
 const cephPrograms = ['radosgw', 'radosgw-admin', 'ceph-mon', 'ceph-osd', 'ceph', 'ceph-authtool', 'monmaptool']
@@ -36,6 +38,7 @@ const present: Record<Installable, () => boolean> = {
   promtool: () => findProgram('promtool') !== undefined,
   'power-cut': () => ['mount', 'mkfs.ext4', 'xfs_io'].every((name) => findProgram(name) !== undefined),
   eatmydata: () => findLibrary('libeatmydata.so') !== undefined,
+  strace: () => findProgram('strace') !== undefined,
   chromium: () => ['chromium', 'chromium-browser', 'google-chrome'].some((name) => findProgram(name) !== undefined),
 }
 

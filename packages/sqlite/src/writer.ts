@@ -39,6 +39,8 @@ let level = 'FULL'
 let commits = 0
 /** The log's length when it was last moved, as long as it has not begun anew since. */
 let movedAtBytes = 0
+/** Nothing is done after a failure: a sync that succeeds now says nothing of the pages that an earlier one failed for. */
+let failed = false
 
 function statement(sql: string): StatementSync {
   let prepared = statements.get(sql)
@@ -158,6 +160,8 @@ function runApart(units: readonly UnitMessage[]): Answer[] {
 
 function commit(): void {
   if (failCommit !== undefined && commits + 1 === failCommit) {
+    // As SQLite itself does when a sync fails.
+    statement('ROLLBACK').run()
     throw Object.assign(new Error('disk I/O error'), { errcode: 1034 })
   }
   statement('COMMIT').run()
@@ -278,6 +282,7 @@ function joined(first: BatchMessage): { readonly batch: BatchMessage; readonly n
 }
 
 function handle(message: ToWriter): void {
+  if (failed) return
   try {
     if (message.type === 'batch') {
       const { batch, next } = joined(message)
@@ -304,6 +309,7 @@ function handle(message: ToWriter): void {
     } else if ('id' in message && refusalOf(error) !== undefined) {
       post({ type: 'answer', id: message.id, answer: refusalOf(error)! })
     } else {
+      failed = true
       post({ type: 'failed', message: text })
     }
   }

@@ -204,6 +204,30 @@ describe('faults', () => {
     expect(keys(again)).toContain('a')
   })
 
+  test('a failed sync is the last thing that the writer does: what it was sent before it knew is not done either', async () => {
+    const db = await database({}, { failCommit: 3 })
+    await db.write(put('a'))
+    const [first, second] = [new Int32Array(new SharedArrayBuffer(4)), new Int32Array(new SharedArrayBuffer(4))]
+    const putAfter = (key: string, gate: Int32Array) =>
+      code(db.write({ procedure: `${module}#putAfter`, args: { key, gate } }))
+    const failing = putAfter('b', first)
+    while (Atomics.load(first, 0) === 0) await new Promise((resolve) => setImmediate(resolve))
+    // The writer is at the gate with the first message: this is the next one.
+    const behind = putAfter('c', second)
+    for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve))
+    Atomics.store(first, 0, 2)
+    Atomics.notify(first, 0)
+    expect([await failing, await behind]).toEqual(['storage_failed', 'storage_failed'])
+    const until = performance.now() + 300
+    while (Atomics.load(second, 0) === 0 && performance.now() < until)
+      await new Promise((resolve) => setImmediate(resolve))
+    expect(Atomics.load(second, 0)).toBe(0)
+    await db.close()
+    const again = await openDatabase({ directory: db.directory })
+    open.push(again)
+    expect(keys(again)).toEqual(['a'])
+  })
+
   test('a full disk refuses what does not fit with storage_full, keeps the rest, and works on once there is room', async () => {
     const db = await database({}, { maxPages: 30 })
     const large = 'x'.repeat(200_000)

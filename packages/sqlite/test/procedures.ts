@@ -4,6 +4,12 @@ export const procedures = {
   put(connection: Connection, { key, value }: { key: string; value: string | Uint8Array }): number {
     return connection.run('INSERT INTO item VALUES (?, ?)', key, value)
   },
+  /** Says that it is there, and puts when it is let go. */
+  putAfter(connection: Connection, { key, gate }: { key: string; gate: Int32Array }): number {
+    Atomics.store(gate, 0, 1)
+    Atomics.wait(gate, 0, 1)
+    return connection.run('INSERT INTO item VALUES (?, ?)', key, 'v')
+  },
   /** Puts the next number, which it remembers in place of reading it. */
   count({ known, ...connection }: Connection): number {
     const last = known.get('count') ?? connection.get<{ n: number }>('SELECT count(*) AS n FROM item')!.n

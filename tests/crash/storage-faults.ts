@@ -1,0 +1,148 @@
+import { mkdtempSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { ensureInstalled } from '@gw/services'
+import { check } from './checker.ts'
+import type { CrashResult } from './crash.ts'
+import { type ServerProcess, startServer } from './server.ts'
+import { percentile, seededRandom, Workload } from './workload.ts'
+
+/** What the kernel answers to one system call on the database's files, and what the server must do then. */
+const faults = {
+  'killed at a write': { calls: 'pwrite64', does: 'signal=KILL', most: 400, ends: 'SIGKILL' },
+  'killed at a sync': { calls: 'fsync,fdatasync', does: 'signal=KILL', most: 40, ends: 'SIGKILL' },
+  'sync fails': { calls: 'fsync,fdatasync', does: 'error=EIO', most: 40, ends: 74 },
+  'write fails': { calls: 'pwrite64', does: 'error=EIO', most: 400, ends: 74 },
+  'disk full': { calls: 'pwrite64', does: 'error=ENOSPC', most: 400, ends: 'nothing' },
+} as const
+type Fault = keyof typeof faults
+const names = Object.keys(faults) as Fault[]
+/** How many writes in a row find the disk full. */
+const fullFor = 30
+
+/**
+ * Runs one node on the embedded database under strace, which makes the n-th write or sync of its files fail, or kills it there. A
+ * failed sync or write ends the server with 74, and nothing is synced after it: the kernel may have dropped what it could not write.
+ * On a full disk it goes on, and answers again when there is room.
+ */
+export async function crashByStorageFaults(cycles: number, seed: number): Promise<CrashResult> {
+  await ensureInstalled(['strace'])
+  const random = seededRandom(seed)
+  const folder = mkdtempSync(join(tmpdir(), 'gw-storage-'))
+  const dataDir = join(folder, 'data')
+  const workload = new Workload(random, join(folder, 'journal'))
+  const fired = Object.fromEntries(names.map((name) => [name, 0])) as Record<Fault, number>
+  const startTimes: number[] = []
+  // The database is made without faults: strace looks for its files by their names.
+  const first = await startServer(dataDir)
+  first.process.kill('SIGKILL')
+  await first.exited
+
+  for (let cycle = 0; cycle < cycles; cycle++) {
+    const name = names[cycle % names.length]!
+    const { calls, does, most, ends } = faults[name]
+    const at = 1 + Math.floor(random() * most)
+    const log = join(folder, `calls-${cycle}`)
+    const when = ends === 'nothing' ? `${at}..${at + fullFor}` : `${at}`
+    const files = ['gateway.db', 'gateway.db-wal'].flatMap((file) => ['-P', join(dataDir, file)])
+    const rules = ['-e', `trace=pwrite64,fsync,fdatasync`, '-e', `inject=${calls}:${does}:when=${when}`]
+    // Detached, so that the server is our own child; only the calls in question are stopped at.
+    const server = await startServer(dataDir, {}, [
+      'strace',
+      '-D',
+      '-f',
+      '-qq',
+      '--seccomp-bpf',
+      ...files,
+      ...rules,
+      '-o',
+      log,
+    ])
+    if (server.process.exitCode === null && server.process.signalCode === null) {
+      startTimes.push(server.startMs)
+      await load(server, log)
+    }
+    const { code, signal } = await server.exited
+    const said = signal ?? code
+    if (ends !== 'nothing' && said !== ends)
+      throw new Error(
+        `${name}, call ${at}: expected the server to end with ${ends}, it ended with ${said}: ${server.errors()}`,
+      )
+    const after = ends === 'nothing' || ends === 'SIGKILL' ? [] : syncsAfterFailure(log)
+    if (after.length > 0) throw new Error(`${name}, call ${at}: it was synced again: ${after[0]}`)
+    if (ends === 'SIGKILL' || injected(log)) fired[name]++
+  }
+  const last = await startServer(dataDir)
+  startTimes.push(last.startMs)
+  const restarted = performance.now()
+  await workload.finish(() => last.url, 60_000)
+  const recoveryMs = performance.now() - restarted
+  const unfinished = await workload.explain(last.url)
+  const found = await workload.found(last.url, [join(dataDir, 'effects.log')])
+  last.process.kill('SIGKILL')
+  workload.close()
+  return {
+    folder,
+    workload,
+    report: check(workload.asked, workload.received, found),
+    lines: [
+      ...unfinished,
+      `start under strace p50 ${percentile(startTimes, 0.5)} ms; every key answered ${Math.round(recoveryMs)} ms after the last restart`,
+      `faults: ${names.map((name) => `${name} ${fired[name]}`).join(', ')}`,
+    ],
+    faultsFired: names.every((name, i) => fired[name] === Math.ceil((cycles - i) / names.length)),
+  }
+
+  /** Until the server ends, or, where it must not, until it has answered for a while with the disk full behind it. */
+  async function load(server: ServerProcess, log: string): Promise<void> {
+    let over = false
+    void server.exited.then(() => {
+      over = true
+    })
+    const clients = Promise.all(
+      Array.from({ length: 12 }, () =>
+        workload.client(
+          () => over,
+          () => server.url,
+        ),
+      ),
+    )
+    const began = performance.now()
+    while (!over && performance.now() - began < 20_000) {
+      await delay(50)
+      if (!injectedAll(log)) continue
+      const answered = workload.received.length
+      const full = performance.now()
+      while (workload.received.length < answered + 20) {
+        if (performance.now() - full > 5_000)
+          throw new Error(`The server does not answer 5 s after there is room again: ${server.errors()}`)
+        await delay(10)
+      }
+      break
+    }
+    over = true
+    server.process.kill('SIGKILL')
+    await clients
+  }
+}
+
+function callsIn(log: string): string[] {
+  return readFileSync(log, 'utf8').split('\n')
+}
+
+function injected(log: string): boolean {
+  return callsIn(log).some((line) => line.includes('(INJECTED)'))
+}
+
+/** Whether the disk has been full and is not any more. */
+function injectedAll(log: string): boolean {
+  return callsIn(log).filter((line) => line.includes('ENOSPC') && line.includes('(INJECTED)')).length > fullFor
+}
+
+/** The syncs of the database's files that came after the call that failed. */
+function syncsAfterFailure(log: string): string[] {
+  const lines = callsIn(log)
+  const at = lines.findIndex((line) => line.includes('(INJECTED)'))
+  return at < 0 ? [] : lines.slice(at + 1).filter((line) => /\b(fsync|fdatasync)\(/.test(line))
+}
