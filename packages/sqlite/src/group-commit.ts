@@ -63,13 +63,17 @@ export class GroupCommit {
   static start(options: GroupCommitOptions): Promise<GroupCommit> {
     return new Promise((resolve, reject) => {
       const group = new GroupCommit(options)
+      const fail = async (error: SqliteError) => {
+        await group.#worker.terminate()
+        reject(error)
+      }
       group.#worker.once('message', (message: FromWriter) => {
-        if (message.type !== 'ready') return reject(new SqliteError('storage_failed', textOf(message)))
+        if (message.type !== 'ready') return void fail(new SqliteError('storage_failed', textOf(message)))
         group.#listen()
         resolve(group)
       })
       group.#worker.once('error', (cause) =>
-        reject(new SqliteError('storage_failed', 'The writer thread did not start', { cause })),
+        fail(new SqliteError('storage_failed', 'The writer thread did not start', { cause })),
       )
     })
   }

@@ -37,8 +37,14 @@ export async function openDatabase(options: DatabaseOptions, faults: FaultPorts 
   try {
     for (const name of [file, `${file}-wal`, `${file}-shm`]) makePrivate(name)
     const { maxPages, failCommit } = faults
-    const group = await GroupCommit.start({ file, maxPages, failCommit, maxPending, onFull })
-    return new SqliteDatabase(held.path, file, durability, group, () => held.release())
+    const reader = openReader(file)
+    try {
+      const group = await GroupCommit.start({ file, maxPages, failCommit, maxPending, onFull })
+      return new SqliteDatabase(held.path, file, durability, group, reader, () => held.release())
+    } catch (error) {
+      reader.close()
+      throw error
+    }
   } catch (error) {
     held.release()
     throw error
@@ -59,13 +65,19 @@ class SqliteDatabase implements Database {
   readonly #closeReader: () => void
   #closed: Promise<void> | undefined
 
-  constructor(directory: string, file: string, durability: Durability, group: GroupCommit, release: () => void) {
+  constructor(
+    directory: string,
+    file: string,
+    durability: Durability,
+    group: GroupCommit,
+    { reader, close }: OpenReader,
+    release: () => void,
+  ) {
     this.directory = directory
     this.file = file
     this.durability = durability
     this.#group = group
     this.#release = release
-    const { reader, close } = openReader(file)
     this.reader = reader
     this.#closeReader = close
   }
@@ -170,8 +182,22 @@ class PendingWrites implements Unit {
   }
 }
 
-function openReader(file: string): { readonly reader: Reader; close(): void } {
+interface OpenReader {
+  readonly reader: Reader
+  close(): void
+}
+
+/**
+ * Opens the connection for reads, before the writer's and with a first look: SQLite moves the log into the file when the last
+ * connection that has looked is closed, and a writer that has failed must not do that.
+ */
+function openReader(file: string): OpenReader {
   const db = new DatabaseSync(file, { readOnly: true, timeout: 5_000 })
+  try {
+    db.prepare('SELECT 1 FROM sqlite_master').get()
+  } catch {
+    // What is wrong with the file is told by the writer.
+  }
   const statements = new Map<string, StatementSync>()
   let closed = false
   const statement = (sql: string) => {
