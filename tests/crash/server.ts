@@ -32,7 +32,7 @@ export async function startServer(
   const [port, adminPort] =
     env['PORT'] === undefined ? [await freePort(), await freePort()] : [Number(env['PORT']), await freePort()]
   const began = performance.now()
-  const [program, ...args] = [...under, process.execPath, cli, 'start'] as [string, ...string[]]
+  const [program = process.execPath, ...args] = [...under, process.execPath, cli, 'start']
   const child = spawn(program, args, {
     env: {
       ...process.env,
