@@ -1,11 +1,13 @@
 import type { SqliteErrorCode } from './errors.ts'
 
-/** What the writer thread starts with. The last two exist for fault tests. */
+/** What the writer thread starts with. The last three exist for fault tests. */
 export interface WriterData {
   readonly file: string
   readonly maxPages: number | undefined
   /** The commit that fails as a failed sync does, counted from 1. */
   readonly failCommit: number | undefined
+  /** How many times the disk is too full for moving the log into the file. */
+  readonly fullCheckpoints: number | undefined
 }
 
 /** A unit as it crosses the threads: procedure number (`~number` where nobody takes its result), arguments, and so on. */

@@ -13,6 +13,8 @@ export interface FaultPorts {
   readonly maxPages?: number
   /** The commit, counted from 1, that fails as a failed sync does. */
   readonly failCommit?: number
+  /** How many times the disk is too full for moving the log into the file. */
+  readonly fullCheckpoints?: number
 }
 
 const durabilities: readonly Durability[] = ['memory', 'os', 'fsync']
@@ -36,10 +38,11 @@ export async function openDatabase(options: DatabaseOptions, faults: FaultPorts 
   const file = join(held.path, 'gateway.db')
   try {
     for (const name of [file, `${file}-wal`, `${file}-shm`]) makePrivate(name)
-    const { maxPages, failCommit } = faults
+    const { maxPages, failCommit, fullCheckpoints } = faults
     const reader = openReader(file)
     try {
-      const group = await GroupCommit.start({ file, maxPages, failCommit, maxPending, onFull })
+      const writer = { file, maxPages, failCommit, fullCheckpoints }
+      const group = await GroupCommit.start({ ...writer, maxPending, onFull })
       return new SqliteDatabase(held.path, file, durability, group, reader, () => held.release())
     } catch (error) {
       reader.close()

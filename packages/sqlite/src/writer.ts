@@ -24,7 +24,7 @@ class Refused extends Error {
   }
 }
 
-const { file, maxPages, failCommit } = workerData as WriterData
+const { file, maxPages, failCommit, fullCheckpoints = 0 } = workerData as WriterData
 const port = parentPort!
 /** The next message that waits; on Deno, where a worker's port cannot be asked, none: batches then share a commit by the turn. */
 const nextMessage: () => ToWriter | undefined =
@@ -39,6 +39,7 @@ let level = 'FULL'
 let commits = 0
 /** The log's length when it was last moved, as long as it has not begun anew since. */
 let movedAtBytes = 0
+let checkpoints = 0
 /** Nothing is done after a failure: a sync that succeeds now says nothing of the pages that an earlier one failed for. */
 let failed = false
 
@@ -205,15 +206,21 @@ function runBatch({ units, sync }: BatchMessage): Answer[] {
 }
 
 /**
- * Moves the log into the file when it is long, between batches; a reader in its way only puts it off. A log that was moved whole
- * begins anew with the next commit, in a file that is cut to `logBytes`: what is longer has grown since.
+ * Moves the log into the file when it is long, between batches; a reader in its way, or a full disk, only puts it off. A log that
+ * was moved whole begins anew with the next commit, in a file that is cut to `logBytes`: what is longer has grown since.
  */
 function checkpoint(): void {
   const size = statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0
   if (size <= logBytes) movedAtBytes = 0
   else if (size >= movedAtBytes + logBytes / 2) {
     movedAtBytes = size
-    statement('PRAGMA wal_checkpoint(PASSIVE)').all()
+    try {
+      if (++checkpoints <= fullCheckpoints)
+        throw Object.assign(new Error('database or disk is full'), { errcode: full })
+      statement('PRAGMA wal_checkpoint(PASSIVE)').all()
+    } catch (error) {
+      if (resultCode(error) !== full) throw error
+    }
   }
 }
 

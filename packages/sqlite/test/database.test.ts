@@ -65,6 +65,21 @@ describe('group commit', () => {
     expect(lengths.at(-1)).toBeGreaterThanOrEqual(32 * 1024 * 1024)
   })
 
+  test('a log that does not fit into the file is kept, and moved when there is room', async () => {
+    const db = await database({}, { fullCheckpoints: 1 })
+    const log = join(db.directory, 'gateway.db-wal')
+    const lengths: number[] = []
+    for (let i = 0; i < 30; i++) {
+      await db.write(put(`k${i}`, 'x'.repeat(4 * 1024 * 1024)))
+      lengths.push(statSync(log).size)
+    }
+    const most = Math.max(...lengths)
+    expect(most).toBeGreaterThan(48 * 1024 * 1024)
+    expect(most).toBeLessThan(60 * 1024 * 1024)
+    expect(lengths.at(-1)).toBeLessThan(40 * 1024 * 1024)
+    expect([db.health.state, keys(db).length]).toEqual(['open', 30])
+  })
+
   test('a unit with a refusal leaves nothing, and its neighbours in the batch are kept', async () => {
     const db = await database()
     const refused = db.unit()
