@@ -54,7 +54,7 @@ if (code !== 0) process.exit(code ?? 1)
 pnpm('run', 'crash', '--cycles', nightly ? '2000' : '10')
 pnpm('run', 'crash', '--cycles', nightly ? '500' : '5', '--nodes', '3', '--store', 'postgres')
 if (nightly) {
-  pnpm('run', 'crash', '--cycles', '50', '--storage-faults')
+  pnpm('run', 'crash', '--cycles', '60', '--storage-faults')
   pnpm('run', 'crash', '--cycles', '40', '--power-cut')
   pnpm('run', 'crash', '--cycles', '4', '--power-cut', '--without-sync')
 }

@@ -15,6 +15,8 @@ const faults = {
   'sync fails': { calls: 'fsync,fdatasync', does: 'error=EIO', most: 40, ends: 74 },
   'write fails': { calls: 'pwrite64', does: 'error=EIO', most: 400, ends: 74 },
   'disk full': { calls: 'pwrite64', does: 'error=ENOSPC', most: 400, ends: 'nothing' },
+  // Longer than the deadline of a write.
+  'disk hangs': { calls: 'fsync,fdatasync', does: 'delay_enter=12000000', most: 40, ends: 'nothing' },
 } as const
 type Fault = keyof typeof faults
 const names = Object.keys(faults) as Fault[]
@@ -24,7 +26,7 @@ const fullFor = 30
 /**
  * Runs one node on the embedded database under strace, which makes the n-th write or sync of its files fail, or kills it there. A
  * failed sync or write ends the server with 74, and nothing is synced after it: the kernel may have dropped what it could not write.
- * On a full disk it goes on, and answers again when there is room.
+ * On a full disk it goes on, and answers again when there is room; so it does when a sync has taken longer than the deadline of a write.
  */
 export async function crashByStorageFaults(cycles: number, seed: number): Promise<CrashResult> {
   await ensureInstalled(['strace'])
@@ -44,7 +46,7 @@ export async function crashByStorageFaults(cycles: number, seed: number): Promis
     const { calls, does, most, ends } = faults[name]
     const at = 1 + Math.floor(random() * most)
     const log = join(folder, `calls-${cycle}`)
-    const when = ends === 'nothing' ? `${at}..${at + fullFor}` : `${at}`
+    const when = name === 'disk full' ? `${at}..${at + fullFor}` : `${at}`
     const files = ['gateway.db', 'gateway.db-wal'].flatMap((file) => ['-P', join(dataDir, file)])
     const rules = ['-e', `trace=pwrite64,fsync,fdatasync`, '-e', `inject=${calls}:${does}:when=${when}`]
     // Detached, so that the server is our own child; only the calls in question are stopped at.
@@ -111,12 +113,12 @@ export async function crashByStorageFaults(cycles: number, seed: number): Promis
     const began = performance.now()
     while (!over && performance.now() - began < 20_000) {
       await delay(50)
-      if (!injectedAll(log)) continue
+      if (!passed(log)) continue
       const answered = workload.received.length
       const full = performance.now()
       while (workload.received.length < answered + 20) {
         if (performance.now() - full > 5_000)
-          throw new Error(`The server does not answer 5 s after there is room again: ${server.errors()}`)
+          throw new Error(`The server does not answer 5 s after the fault has passed: ${server.errors()}`)
         await delay(10)
       }
       break
@@ -132,12 +134,14 @@ function callsIn(log: string): string[] {
 }
 
 function injected(log: string): boolean {
-  return callsIn(log).some((line) => line.includes('(INJECTED)'))
+  return callsIn(log).some((line) => line.includes('(INJECTED)') || line.includes('(DELAYED)'))
 }
 
-/** Whether the disk has been full and is not any more. */
-function injectedAll(log: string): boolean {
-  return callsIn(log).filter((line) => line.includes('ENOSPC') && line.includes('(INJECTED)')).length > fullFor
+/** Whether the disk has been full, or has hung, and does not any more. */
+function passed(log: string): boolean {
+  const lines = callsIn(log)
+  const full = lines.filter((line) => line.includes('ENOSPC') && line.includes('(INJECTED)')).length
+  return full > fullFor || lines.some((line) => line.includes('(DELAYED)'))
 }
 
 /** The syncs of the database's files that came after the call that failed. */

@@ -10,11 +10,17 @@ export interface DatabaseOptions {
   readonly maxPending?: number
   /** What a write gets when `maxPending` are waiting: `wait` for room (the default), or `refuse` with `write_queue_full`. */
   readonly onFull?: 'wait' | 'refuse'
+  /**
+   * How long a write waits for the disk, in milliseconds: 10,000. It is `unavailable` then if the writer has not been given it, and
+   * `unknown` otherwise.
+   */
+  readonly deadlineMs?: number
 }
 
 /** The figures of a database for health checks and metrics. */
 export interface DatabaseHealth {
-  readonly state: 'open' | 'failed' | 'closed'
+  /** `unavailable`: the disk has not answered for a deadline. */
+  readonly state: 'open' | 'unavailable' | 'failed' | 'closed'
   /** Why the database failed, with state `failed`. */
   readonly reason?: string
   readonly pendingWrites: number

@@ -6,6 +6,8 @@ export type SqliteErrorCode =
   | 'storage_full'
   | 'storage_failed'
   | 'write_queue_full'
+  | 'unavailable'
+  | 'unknown'
   | 'data_dir_locked'
   | 'data_dir_unsafe'
   | 'schema_too_new'

@@ -1,3 +1,4 @@
+import { setInterval } from 'node:timers'
 import { Worker } from 'node:worker_threads'
 import { SqliteError } from './errors.ts'
 import {
@@ -11,12 +12,23 @@ import {
 } from './messages.ts'
 
 /** One unit on its way to the disk. */
-export interface PendingUnit {
+export interface Enqueued {
   readonly message: UnitMessage
   readonly sync: boolean
   committed(results: readonly unknown[]): void
   failed(error: SqliteError): void
 }
+
+/** A unit and the tick at which it came. */
+interface PendingUnit {
+  readonly unit: Enqueued
+  readonly since: number
+}
+
+/** In the place of a unit whose caller was told that it is unknown. */
+const abandoned: Enqueued = { message: [], sync: false, committed() {}, failed() {} }
+/** How many ticks a deadline has. A process that was stopped does not find all of them over at once. */
+const ticksPerDeadline = 20
 
 /** How many units make a message at once, without waiting for the turn to end. */
 const unitsPerMessage = 32
@@ -25,6 +37,7 @@ const unitsPerMessage = 32
 export interface GroupCommitOptions extends WriterData {
   readonly maxPending: number
   readonly onFull: 'wait' | 'refuse'
+  readonly deadlineMs: number
 }
 
 interface Request {
@@ -56,6 +69,8 @@ export class GroupCommit {
   #nextId = 0
   #failure: SqliteError | undefined
   #closed = false
+  #tick = 0
+  readonly #clock: ReturnType<typeof setInterval>
   commits = 0
   commitMs = 0
   writes = 0
@@ -64,6 +79,7 @@ export class GroupCommit {
     return new Promise((resolve, reject) => {
       const group = new GroupCommit(options)
       const fail = async (error: SqliteError) => {
+        clearInterval(group.#clock)
         await group.#worker.terminate()
         reject(error)
       }
@@ -78,9 +94,10 @@ export class GroupCommit {
     })
   }
 
-  private constructor({ maxPending, onFull, ...workerData }: GroupCommitOptions) {
+  private constructor({ maxPending, onFull, deadlineMs, ...workerData }: GroupCommitOptions) {
     this.#maxPending = maxPending
     this.#onFull = onFull
+    this.#clock = setInterval(() => this.#expire(), deadlineMs / ticksPerDeadline).unref()
     const source = import.meta.url.endsWith('.ts')
     this.#worker = new Worker(new URL(source ? './writer.ts' : './writer.js', import.meta.url), { workerData })
   }
@@ -104,7 +121,13 @@ export class GroupCommit {
     return id
   }
 
-  enqueue(unit: PendingUnit): void {
+  /** Whether the disk has not answered for a deadline. */
+  get stalled(): boolean {
+    const [oldest] = this.#sent
+    return oldest !== undefined && this.#isLate(oldest)
+  }
+
+  enqueue(unit: Enqueued): void {
     const refusal = this.#failure ?? (this.#closed ? closedError() : undefined)
     if (refusal !== undefined) {
       unit.failed(refusal)
@@ -116,10 +139,10 @@ export class GroupCommit {
         unit.failed(
           new SqliteError('write_queue_full', `${this.#maxPending} writes are waiting for the disk; try again later`),
         )
-      } else this.#overflow.push(unit)
+      } else this.#overflow.push({ unit, since: this.#tick })
       return
     }
-    this.#queue.push(unit)
+    this.#queue.push({ unit, since: this.#tick })
     if (this.#queue.length >= unitsPerMessage) this.#flush()
     else this.#schedule()
   }
@@ -143,6 +166,7 @@ export class GroupCommit {
       if (this.pending > 0) await new Promise<void>((resolve) => this.#drained.push(resolve))
       if (this.#failure === undefined) await this.#send((id) => ({ type: 'close', id })).catch(() => {})
     }
+    clearInterval(this.#clock)
     this.#worker.removeAllListeners('exit')
     await this.#worker.terminate()
   }
@@ -177,7 +201,11 @@ export class GroupCommit {
     for (const unit of units) this.#sent.push(unit)
     this.#messages.push(units.length)
     this.#sentAt.push(performance.now())
-    this.#post({ type: 'batch', sync: units.some(({ sync }) => sync), units: units.map(({ message }) => message) })
+    this.#post({
+      type: 'batch',
+      sync: units.some(({ unit }) => unit.sync),
+      units: units.map(({ unit }) => unit.message),
+    })
   }
 
   #listen(): void {
@@ -217,11 +245,40 @@ export class GroupCommit {
     }
     for (let i = 0; i < units.length; i++) {
       const answer = answers[i]!
-      if (isFailed(answer)) units[i]!.failed(errorOf(answer))
-      else units[i]!.committed(answer)
+      const { unit } = units[i]!
+      if (isFailed(answer)) unit.failed(errorOf(answer))
+      else unit.committed(answer)
     }
     if (this.#queue.length > 0) this.#flush()
     if (this.pending === 0) for (const resolve of this.#drained.splice(0)) resolve()
+  }
+
+  #isLate({ since }: PendingUnit): boolean {
+    return this.#tick - since > ticksPerDeadline
+  }
+
+  /** Tells the callers of late units. What was sent is still answered some day, in its place; what was not is forgotten. */
+  #expire(): void {
+    this.#tick++
+    for (let i = 0; i < this.#sent.length && this.#isLate(this.#sent[i]!); i++) {
+      const { unit, since } = this.#sent[i]!
+      if (unit === abandoned) continue
+      this.#sent[i] = { unit: abandoned, since }
+      unit.failed(
+        new SqliteError(
+          'unknown',
+          'The disk did not answer within the deadline; whether the unit is kept is not known',
+        ),
+      )
+    }
+    for (const waiting of [this.#queue, this.#overflow]) {
+      while (waiting.length > 0 && this.#isLate(waiting[0]!)) {
+        const { unit } = waiting.shift()!
+        unit.failed(
+          new SqliteError('unavailable', 'The disk did not take the unit within the deadline; nothing of it is kept'),
+        )
+      }
+    }
   }
 
   #fail(error: SqliteError): void {
@@ -231,7 +288,7 @@ export class GroupCommit {
     this.#sent = []
     this.#queue = []
     this.#overflow = []
-    for (const unit of units) unit.failed(error)
+    for (const { unit } of units) unit.failed(error)
     for (const request of this.#requests.values()) request.reject(error)
     this.#requests.clear()
     for (const resolve of this.#drained.splice(0)) resolve()

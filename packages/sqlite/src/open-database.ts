@@ -26,13 +26,21 @@ const durabilities: readonly Durability[] = ['memory', 'os', 'fsync']
  * symbolic link or one that others may write, `storage_failed` for a damaged file.
  */
 export async function openDatabase(options: DatabaseOptions, faults: FaultPorts = {}): Promise<Database> {
-  const { directory, durability = 'fsync', maxPending = 10_000, onFull = 'wait', ...unknown } = options
+  const {
+    directory,
+    durability = 'fsync',
+    maxPending = 10_000,
+    onFull = 'wait',
+    deadlineMs = 10_000,
+    ...unknown
+  } = options
   const [surplus] = Object.keys(unknown)
   if (surplus !== undefined) throw invalid(surplus, 'no such option', Reflect.get(unknown, surplus))
   if (typeof directory !== 'string' || directory === '') throw invalid('directory', 'a path', directory)
   if (!durabilities.includes(durability)) throw invalid('durability', 'memory, os or fsync', durability)
   if (!Number.isInteger(maxPending) || maxPending < 1) throw invalid('maxPending', 'a whole number above 0', maxPending)
   if (onFull !== 'wait' && onFull !== 'refuse') throw invalid('onFull', 'wait or refuse', onFull)
+  if (!(deadlineMs > 0)) throw invalid('deadlineMs', 'a number of milliseconds above 0', deadlineMs)
 
   const held = holdDirectory(directory)
   const file = join(held.path, 'gateway.db')
@@ -42,7 +50,7 @@ export async function openDatabase(options: DatabaseOptions, faults: FaultPorts 
     const reader = openReader(file)
     try {
       const writer = { file, maxPages, failCommit, fullCheckpoints }
-      const group = await GroupCommit.start({ ...writer, maxPending, onFull })
+      const group = await GroupCommit.start({ ...writer, maxPending, onFull, deadlineMs })
       return new SqliteDatabase(held.path, file, durability, group, reader, () => held.release())
     } catch (error) {
       reader.close()
@@ -86,8 +94,9 @@ class SqliteDatabase implements Database {
   }
 
   get health(): DatabaseHealth {
-    const { failure, pending, commits, commitMs, writes } = this.#group
-    const state = failure !== undefined ? 'failed' : this.#closed !== undefined ? 'closed' : 'open'
+    const { failure, stalled, pending, commits, commitMs, writes } = this.#group
+    const running = stalled ? 'unavailable' : 'open'
+    const state = failure !== undefined ? 'failed' : this.#closed !== undefined ? 'closed' : running
     return {
       state,
       ...(failure === undefined ? {} : { reason: failure.message }),

@@ -243,6 +243,30 @@ describe('faults', () => {
     expect(keys(again)).toEqual(['a'])
   })
 
+  test('N2: a disk that does not answer ends no wait later than the deadline, truly told, and all goes on when it answers', async () => {
+    const db = await database({ deadlineMs: 400 })
+    const gate = new Int32Array(new SharedArrayBuffer(4))
+    const started = performance.now()
+    const first = code(db.write({ procedure: `${module}#putAfter`, args: { key: 'a', gate } }))
+    while (Atomics.load(gate, 0) === 0) await new Promise((resolve) => setImmediate(resolve))
+    // The writer hangs with the first message; a second one is on its way to it, and the rest is not.
+    const second = code(db.write(put('b')))
+    for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve))
+    const third = code(db.write(put('c')))
+    expect(db.health.state).toBe('open')
+    expect(await Promise.all([first, second, third])).toEqual(['unknown', 'unknown', 'unavailable'])
+    expect(performance.now() - started).toBeGreaterThan(350)
+    expect(db.health).toMatchObject({ state: 'unavailable', pendingWrites: 2 })
+    expect(keys(db)).toEqual([])
+    expect(await code(db.write(put('d')))).toBe('unavailable')
+    Atomics.store(gate, 0, 2)
+    Atomics.notify(gate, 0)
+    await expect.poll(() => db.health.state).toBe('open')
+    expect(await code(db.write(put('e')))).toBe('no error')
+    expect(keys(db)).toEqual(['a', 'b', 'e'])
+    expect(db.health.pendingWrites).toBe(0)
+  })
+
   test('a full disk refuses what does not fit with storage_full, keeps the rest, and works on once there is room', async () => {
     const db = await database({}, { maxPages: 30 })
     const large = 'x'.repeat(200_000)
