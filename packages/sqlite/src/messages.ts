@@ -10,6 +10,13 @@ export interface WriterData {
   readonly fullCheckpoints: number | undefined
 }
 
+/** What the backup thread starts with. */
+export interface BackupData {
+  readonly file: string
+  /** The copy, which is not there yet. */
+  readonly into: string
+}
+
 /** A unit as it crosses the threads: procedure number (`~number` where nobody takes its result), arguments, and so on. */
 export type UnitMessage = readonly unknown[]
 
@@ -25,7 +32,6 @@ export type ToWriter =
   | BatchMessage
   | { readonly type: 'procedure'; readonly id: number; readonly name: string }
   | { readonly type: 'migrate'; readonly id: number; readonly owner: string; readonly migrations: readonly string[] }
-  | { readonly type: 'backup'; readonly id: number; readonly file: string }
   | { readonly type: 'close'; readonly id: number }
 
 /** How one unit, or one request, failed. */

@@ -1,10 +1,12 @@
 import { chmodSync, existsSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import { Worker } from 'node:worker_threads'
 import { holdDirectory, makePrivate } from './data-directory.ts'
 import type { Database, DatabaseHealth, DatabaseOptions } from './database.ts'
 import { SqliteError } from './errors.ts'
 import { closedError, GroupCommit } from './group-commit.ts'
+import type { BackupData } from './messages.ts'
 import type { Durability, Reader, SqlValue, Unit, Write } from './unit.ts'
 
 /** Ports for fault tests; nothing else sets them. */
@@ -75,6 +77,7 @@ class SqliteDatabase implements Database {
   readonly #release: () => void
   readonly #closeReader: () => void
   #closed: Promise<void> | undefined
+  #copying: Promise<void> = Promise.resolve()
 
   constructor(
     directory: string,
@@ -131,7 +134,7 @@ class SqliteDatabase implements Database {
     const partial = `${file}.partial`
     rmSync(partial, { force: true })
     try {
-      await this.#group.request((id) => ({ type: 'backup', id, file: partial }))
+      await this.#copy(partial)
       chmodSync(partial, 0o600)
       renameSync(partial, file)
     } catch (error) {
@@ -140,12 +143,31 @@ class SqliteDatabase implements Database {
     }
   }
 
+  /** Behind the copy that is being made; the writer goes on meanwhile. */
+  #copy(into: string): Promise<void> {
+    const copied = this.#copying.then(
+      () =>
+        new Promise<void>((resolve, reject) => {
+          const refusal = this.#group.failure ?? (this.#closed === undefined ? undefined : closedError())
+          if (refusal !== undefined) return reject(refusal)
+          const workerData: BackupData = { file: this.file, into }
+          const source = import.meta.url.endsWith('.ts')
+          const thread = new Worker(new URL(source ? './backup.ts' : './backup.js', import.meta.url), { workerData })
+          thread.once('error', (cause: Error) => reject(new SqliteError('procedure_failed', cause.message, { cause })))
+          thread.once('exit', () => resolve())
+        }),
+    )
+    this.#copying = copied.catch(() => {})
+    return copied
+  }
+
   onFailed(listener: (cause: unknown) => void): void {
     this.#group.onFailed(listener)
   }
 
   close(): Promise<void> {
     this.#closed ??= (async () => {
+      await this.#copying
       this.#closeReader()
       await this.#group.close()
       this.#release()

@@ -298,10 +298,6 @@ function handle(message: ToWriter): void {
       if (next !== undefined) receive(next)
     } else if (message.type === 'migrate') {
       post({ type: 'answer', id: message.id, answer: migrate(message.owner, message.migrations) })
-    } else if (message.type === 'backup') {
-      statement('VACUUM INTO ?').run(message.file)
-      statements.delete('VACUUM INTO ?')
-      post({ type: 'answer', id: message.id, answer: [] })
     } else if (message.type === 'close') {
       statements.clear()
       db.exec('PRAGMA wal_checkpoint(TRUNCATE)')

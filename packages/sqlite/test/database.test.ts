@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, statSync, symlinkSync } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -347,6 +348,22 @@ describe('schema, backup and closing', () => {
     expect(await code(db.migrate('other', ['CREATE TABLE half (x)', 'not sql']))).toBe('procedure_failed')
     expect(db.reader.get('SELECT 1 FROM sqlite_master WHERE name = ?', 'half')).toBeUndefined()
     expect(db.health.state).toBe('open')
+  })
+
+  test('writes do not wait for a backup, and it holds what was acknowledged before it', async () => {
+    const db = await database()
+    for (let i = 0; i < 30; i++) await db.write(put(`k${i}`, 'x'.repeat(4 * 1024 * 1024)))
+    const file = join(mkdtempSync(join(tmpdir(), 'gw-backup-')), 'gateway.db')
+    let over = false
+    const made = db.backup(file).then(() => {
+      over = true
+    })
+    await db.write(put('during'))
+    expect(over).toBe(false)
+    await made
+    const copy = new DatabaseSync(file, { readOnly: true })
+    expect(copy.prepare("SELECT count(*) AS n FROM item WHERE key <> 'during'").get()).toEqual({ n: 30 })
+    copy.close()
   })
 
   test('a backup taken while writes go on opens and holds a prefix of them', async () => {
