@@ -35,7 +35,8 @@ async function nodes(names: readonly string[], env: Readonly<Record<string, stri
   return started
 }
 
-const job = { type: 'report', user_id: 'ann', items: 60, item_ms: 50 }
+/** Six seconds and more: it is not over before a node that is slow to answer has told how far it is. */
+const job = { type: 'report', user_id: 'ann', items: 60, item_ms: 100 }
 
 function startJob(node: ServerProcess): Promise<Response> {
   return fetch(`${node.url}/api/long-running-process`, {
