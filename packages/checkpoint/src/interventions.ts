@@ -2,8 +2,8 @@ import { encode } from './codec.ts'
 import type { Core } from './core.ts'
 import { CheckpointError } from './errors.ts'
 import { problemOutcome } from './outcome.ts'
+import { queuedRun } from './queued-run.ts'
 import type { Recovery } from './recovery.ts'
-import { newRunId } from './run-id.ts'
 import { finished, precluded, type RunInput, type RunRecord, type StepRecord } from './run-record.ts'
 import type { Requeue } from './store.ts'
 import { refusalOf, type Write } from './unit.ts'
@@ -113,28 +113,8 @@ export class Interventions {
     ]
     const now = core.now()
     const forked: RunRecord = {
-      ...run,
-      id: newRunId(now),
-      version: version ?? run.version,
-      status: 'queued',
-      owner: undefined,
-      fence: 0,
-      revision: 1,
-      attempt: 1,
-      recoveries: 0,
-      stage: undefined,
-      progress: undefined,
-      data: undefined,
-      reason: undefined,
-      wakeAt: undefined,
-      cancelRequested: false,
-      signals: 0,
+      ...queuedRun({ ...run, version: version ?? run.version }, now),
       links: { forkedFrom: id },
-      idempotencySeed: undefined,
-      settled: false,
-      expiresAt: undefined,
-      createdAt: now,
-      updatedAt: now,
     }
     const bytes = typeof body === 'string' ? new TextEncoder().encode(body) : body
     const edited: RunInput = bytes === undefined ? input : { ...input, body: bytes }

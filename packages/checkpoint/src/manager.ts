@@ -8,11 +8,11 @@ import { type CheckpointHooks, type CheckpointManagerOptions, checkManagerOption
 import type { Answer, Operation, Settled } from './operation.ts'
 import { problemOutcome, responseOf } from './outcome.ts'
 import { answerAttached } from './preferences.ts'
+import { queuedRun, type RunRequest } from './queued-run.ts'
 import { Recovery } from './recovery.ts'
 import { resumersOf } from './resume.ts'
 import type { Run } from './run.ts'
 import { type RunEvent, watch } from './run-events.ts'
-import { newRunId } from './run-id.ts'
 import {
   type Outcome,
   precluded,
@@ -217,35 +217,9 @@ export class CheckpointManager {
   }
 
   /** A fresh record, `queued` if asked or where there is no room to run it now. */
-  newRecord(
-    queued: boolean,
-    fields: Pick<RunRecord, 'requestId' | 'operation' | 'version' | 'method' | 'route' | 'principal' | 'subject'>,
-  ): RunRecord {
-    const runs = !queued && this.hasRoom
-    const now = this.now()
-    return {
-      ...fields,
-      id: newRunId(now),
-      status: runs ? 'running' : 'queued',
-      owner: undefined,
-      fence: runs ? 1 : 0,
-      revision: 1,
-      attempt: 1,
-      recoveries: 0,
-      stage: undefined,
-      progress: undefined,
-      data: undefined,
-      reason: undefined,
-      wakeAt: undefined,
-      cancelRequested: false,
-      signals: 0,
-      links: {},
-      idempotencySeed: undefined,
-      settled: false,
-      expiresAt: undefined,
-      createdAt: now,
-      updatedAt: now,
-    }
+  newRecord(queued: boolean, request: RunRequest): RunRecord {
+    const run = queuedRun(request, this.now())
+    return queued || !this.hasRoom ? run : { ...run, status: 'running', fence: 1 }
   }
 
   /** Takes what is due: runs of dead owners, queued runs, waits that are over; and settles what outcomes still drive. */

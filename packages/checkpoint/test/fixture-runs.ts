@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type S3Access, sharedS3 } from '@gw/services'
 import { AwsClient } from 'aws4fetch'
-import { newRunId } from '../src/run-id.ts'
+import { queuedRun } from '../src/queued-run.ts'
 import type { Outcome, RunInput, RunRecord, StepRecord } from '../src/run-record.ts'
 import type { CheckpointStore } from '../src/store.ts'
 import { type S3CheckpointStoreOptions, s3CheckpointStore } from '../src/stores/s3.ts'
@@ -42,34 +42,13 @@ let made = 0
 export function recordOf(changes: Partial<RunRecord> = {}): RunRecord {
   made++
   const createdAt = changes.createdAt ?? 1_700_000_000_000 + made
+  const request = { requestId: 'r', operation: 'job', version: '1', method: 'POST', route: '/jobs/:kind' } as const
   return {
-    id: newRunId(createdAt),
-    requestId: 'r',
-    operation: 'job',
-    version: '1',
-    method: 'POST',
-    route: '/jobs/:kind',
-    principal: 'ann',
-    subject: undefined,
+    ...queuedRun({ ...request, principal: 'ann', subject: undefined }, createdAt),
     status: 'running',
     owner: 'alice/1',
     fence: 1,
-    revision: 1,
-    attempt: 1,
-    recoveries: 0,
-    stage: undefined,
-    progress: undefined,
-    data: undefined,
-    reason: undefined,
-    wakeAt: undefined,
-    cancelRequested: false,
-    signals: 0,
     links: { key: 'k' },
-    idempotencySeed: undefined,
-    settled: false,
-    expiresAt: undefined,
-    createdAt,
-    updatedAt: createdAt,
     ...changes,
   }
 }

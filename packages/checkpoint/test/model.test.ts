@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { queuedRun } from '../src/queued-run.ts'
 import { newRunId } from '../src/run-id.ts'
 import type { RunRecord, StepRecord } from '../src/run-record.ts'
 import type { CheckpointStore, Claimed, Held, Requeue } from '../src/store.ts'
@@ -145,32 +146,8 @@ async function play(
     return lost.includes(n) ? undefined : { applied, result }
   }
 
-  const base = { operation: 'job', version: '1', method: 'POST', route: '/', requestId: undefined } as const
-  const run: RunRecord = {
-    ...base,
-    id,
-    principal: undefined,
-    subject: undefined,
-    status: 'queued',
-    owner: undefined,
-    fence: 0,
-    revision: 1,
-    attempt: 1,
-    recoveries: 0,
-    stage: undefined,
-    progress: undefined,
-    data: undefined,
-    reason: undefined,
-    wakeAt: undefined,
-    cancelRequested: false,
-    signals: 0,
-    links: {},
-    idempotencySeed: undefined,
-    settled: true,
-    expiresAt: undefined,
-    createdAt: 0,
-    updatedAt: 0,
-  }
+  const request = { operation: 'job', version: '1', method: 'POST', route: '/', requestId: undefined } as const
+  const run = { ...queuedRun({ ...request, principal: undefined, subject: undefined }, 0), id, settled: true }
   const accepting = memory.unit()
   accepting.add(memory.accept(run, { url: '', headers: [], variables: '{}', body: new Uint8Array() }))
   await accepting.commit()

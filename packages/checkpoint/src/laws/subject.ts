@@ -1,4 +1,4 @@
-import { newRunId } from '../run-id.ts'
+import { queuedRun } from '../queued-run.ts'
 import type { Outcome, RunInput, RunRecord, StepRecord } from '../run-record.ts'
 import type { CheckpointStore, Claim, Claimed, Ending, Held, Statement } from '../store.ts'
 import { refusalOf, type Write } from '../unit.ts'
@@ -38,32 +38,18 @@ let accepts = 0
 
 export function record(changes: Partial<RunRecord> = {}): RunRecord {
   accepts++
-  return {
-    id: newRunId(1_700_000_000_000 + accepts),
+  const request = {
     requestId: undefined,
     operation: 'job',
     version: '1',
     method: 'POST',
     route: '/jobs/:kind',
-    principal: undefined,
-    subject: undefined,
+  } as const
+  return {
+    ...queuedRun({ ...request, principal: undefined, subject: undefined }, 1_700_000_000_000 + accepts),
     status: 'running',
     owner: alice,
     fence: 1,
-    revision: 1,
-    attempt: 1,
-    recoveries: 0,
-    stage: undefined,
-    progress: undefined,
-    data: undefined,
-    reason: undefined,
-    wakeAt: undefined,
-    cancelRequested: false,
-    signals: 0,
-    links: {},
-    idempotencySeed: undefined,
-    settled: false,
-    expiresAt: undefined,
     createdAt: 1,
     updatedAt: 2,
     ...changes,
