@@ -1,4 +1,5 @@
 import { CheckpointError } from './errors.ts'
+import { boundedBytes } from './pieces.ts'
 
 /** How bytes can be made smaller. */
 export type Compression = 'gzip' | 'zstd'
@@ -52,24 +53,7 @@ async function through(stream: GenericTransformStream, bytes: Uint8Array): Promi
     .write(bytes)
     .then(() => writer.close())
     .catch(() => {})
-  const chunks: Uint8Array[] = []
-  let length = 0
-  const reader = (stream.readable as ReadableStream<Uint8Array>).getReader()
-  for (;;) {
-    const { done, value } = await reader.read()
-    if (done) break
-    length += value.length
-    if (length > maxOutputBytes) {
-      await reader.cancel()
-      throw new CheckpointError('seal_broken', 'The payload grows beyond what is read')
-    }
-    chunks.push(value)
-  }
-  const joined = new Uint8Array(length)
-  let at = 0
-  for (const chunk of chunks) {
-    joined.set(chunk, at)
-    at += chunk.length
-  }
-  return joined
+  const unpacked = await boundedBytes(stream.readable as ReadableStream<Uint8Array>, maxOutputBytes)
+  if (unpacked === undefined) throw new CheckpointError('seal_broken', 'The payload grows beyond what is read')
+  return unpacked
 }

@@ -5,6 +5,7 @@ import type { CheckpointManager } from './manager.ts'
 import { invalid } from './manager-options.ts'
 import type { Operation, Settled } from './operation.ts'
 import { responseOf } from './outcome.ts'
+import { boundedBytes } from './pieces.ts'
 import { acceptedResponse, appliedText, preferenceOf } from './preferences.ts'
 import { problem } from './problem.ts'
 import { durableRoutes } from './resume.ts'
@@ -260,19 +261,8 @@ async function boundedBody(c: Context, maxBytes: number): Promise<Uint8Array | u
   }
   const { body } = c.req.raw
   if (body === null) return new Uint8Array()
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of body) {
-    length += chunk.length
-    if (length > maxBytes) return undefined
-    chunks.push(chunk)
-  }
-  const bytes = new Uint8Array(length)
-  let at = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, at)
-    at += chunk.length
-  }
+  const bytes = await boundedBytes(body, maxBytes)
+  if (bytes === undefined) return undefined
   // Hono awaits what it finds here, whatever its type says.
   bodyCache.arrayBuffer = Promise.resolve(bytes.buffer) as unknown as ArrayBuffer
   return bytes

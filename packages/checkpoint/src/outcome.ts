@@ -1,3 +1,4 @@
+import { joined } from './pieces.ts'
 import type { Outcome } from './run-record.ts'
 
 /** Fields that belong to one exchange, not to the answer (RFC 9110 §7.6.1), or to one client. */
@@ -63,7 +64,7 @@ export async function capture(response: Response, maxBytes: number): Promise<Cap
       }
     }
   }
-  return { outcome: { ...head, body: joined(chunks, length), retained: true } }
+  return { outcome: { ...head, body: chunks.length === 1 ? chunks[0]! : joined(chunks), retained: true } }
 }
 
 /** The answer that everyone gets, from what is kept. */
@@ -97,17 +98,6 @@ export function problemOutcome(
     JSON.stringify({ type: `urn:gw:problem:${code}`, title, status, code, ...members }),
   )
   return { status, headers: [['content-type', 'application/problem+json']], body, retained: true }
-}
-
-function joined(chunks: readonly Uint8Array[], length: number): Uint8Array {
-  if (chunks.length === 1) return chunks[0]!
-  const bytes = new Uint8Array(length)
-  let at = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, at)
-    at += chunk.length
-  }
-  return bytes
 }
 
 function resumed(

@@ -2,6 +2,7 @@ import { type Context, Hono } from 'hono'
 import { CheckpointError } from './errors.ts'
 import type { CheckpointManager } from './manager.ts'
 import { invalid } from './manager-options.ts'
+import { boundedBytes } from './pieces.ts'
 import { problem } from './problem.ts'
 import type { RunRecord } from './run-record.ts'
 
@@ -193,19 +194,6 @@ function eventStream(
 
 async function boundedText(request: Request, maxBytes: number): Promise<string | undefined> {
   if (Number(request.headers.get('content-length') ?? 0) > maxBytes) return undefined
-  if (request.body === null) return ''
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of request.body) {
-    length += chunk.length
-    if (length > maxBytes) return undefined
-    chunks.push(chunk)
-  }
-  const bytes = new Uint8Array(length)
-  let at = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, at)
-    at += chunk.length
-  }
-  return new TextDecoder().decode(bytes)
+  const bytes = request.body === null ? new Uint8Array() : await boundedBytes(request.body, maxBytes)
+  return bytes === undefined ? undefined : new TextDecoder().decode(bytes)
 }

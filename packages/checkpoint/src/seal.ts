@@ -3,6 +3,7 @@ import { crcOf } from './crc32.ts'
 import { CheckpointError } from './errors.ts'
 import type { Keyring } from './keyring.ts'
 import { checkOptions, having, type OptionRule, zeroOrMore } from './option-rules.ts'
+import { joined } from './pieces.ts'
 
 /** AES-256 keys by id. New payloads are sealed with `current`; the others open what was sealed before. */
 export interface SealKeys {
@@ -83,7 +84,7 @@ export function createSeal(options: SealOptions = {}): Seal {
   }
 
   function boundTo(head: Uint8Array, { run, kind }: SealContext): Uint8Array<ArrayBuffer> {
-    return joined(head, encoder.encode(JSON.stringify([namespace, run, kind])))
+    return joined([head, encoder.encode(JSON.stringify([namespace, run, kind]))])
   }
 
   return {
@@ -93,11 +94,11 @@ export function createSeal(options: SealOptions = {}): Seal {
         smaller.length < bytes.length ? [smaller, compressions.indexOf(compression)] : [bytes, 0]
       if (subject !== undefined && keyring !== undefined) {
         const head = headOf(packed, ciphers.keyring, subject)
-        return joined(head, await keyring.encrypt(subject, content, boundTo(head, context)))
+        return joined([head, await keyring.encrypt(subject, content, boundTo(head, context))])
       }
       if (keys === undefined) {
         const head = headOf(packed, ciphers.checksum, '')
-        return joined(head, checksum(boundTo(head, context), content), content)
+        return joined([head, checksum(boundTo(head, context), content), content])
       }
       const head = headOf(packed, ciphers.aes, keys.current)
       const iv = crypto.getRandomValues(new Uint8Array(nonceBytes))
@@ -107,7 +108,7 @@ export function createSeal(options: SealOptions = {}): Seal {
         await keyOf(keys.current),
         content as Uint8Array<ArrayBuffer>,
       )
-      return joined(head, iv, new Uint8Array(sealed))
+      return joined([head, iv, new Uint8Array(sealed)])
     },
 
     async open(envelope, context) {
@@ -161,7 +162,7 @@ function areKeys(value: unknown): boolean {
 function headOf(packed: number, cipher: number, name: string): Uint8Array {
   const named = encoder.encode(name)
   if (named.length > 0xffff) throw new CheckpointError('invalid_option', 'The subject is longer than 65,535 bytes')
-  return joined(magic, Uint8Array.of(version, packed, cipher, named.length >> 8, named.length & 0xff), named)
+  return joined([magic, Uint8Array.of(version, packed, cipher, named.length >> 8, named.length & 0xff), named])
 }
 
 function opened(envelope: Uint8Array) {
@@ -222,14 +223,4 @@ function broken(cause?: unknown): CheckpointError {
 
 function equal(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i])
-}
-
-function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    bytes.set(part, at)
-    at += part.length
-  }
-  return bytes
 }

@@ -1,6 +1,7 @@
 import { base64, unbase64 } from './codec.ts'
 import { CheckpointError } from './errors.ts'
 import { problemOutcome } from './outcome.ts'
+import { joined } from './pieces.ts'
 import type { Outcome, RunInput, StepRecord } from './run-record.ts'
 import type { Seal } from './seal.ts'
 import type { RunPatch } from './store.ts'
@@ -56,7 +57,7 @@ export function sealedPayloads(seal: Seal, allowUnsealed: boolean): SealedPayloa
     subject: Subject,
   ): Promise<Uint8Array> {
     const [form, bytes] = typeof value === 'string' ? [0, encoder.encode(value)] : [1, value]
-    return seal.seal(withHead(Uint8Array.of(form), bytes), { run, kind }, subject)
+    return seal.seal(joined([Uint8Array.of(form), bytes]), { run, kind }, subject)
   }
 
   const sealText = async (run: string, kind: string, text: string, subject: Subject) => ({
@@ -183,17 +184,10 @@ function isSealed(value: unknown): value is Fields {
 function framed(head: object, body: Uint8Array): Uint8Array {
   const json = encoder.encode(JSON.stringify(head))
   const { length } = json
-  return withHead(withHead(Uint8Array.of(length >>> 24, length >>> 16, length >>> 8, length), json), body)
+  return joined([Uint8Array.of(length >>> 24, length >>> 16, length >>> 8, length), json, body])
 }
 
 function unframed(bytes: Uint8Array): [head: object, body: Uint8Array] {
   const end = 4 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(0)
   return [JSON.parse(decoder.decode(bytes.subarray(4, end))), bytes.slice(end)]
-}
-
-function withHead(head: Uint8Array, rest: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(head.length + rest.length)
-  bytes.set(head)
-  bytes.set(rest, head.length)
-  return bytes
 }
