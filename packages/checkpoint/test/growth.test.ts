@@ -8,7 +8,8 @@ import type { CheckpointStore, RunRecord, RunStatus } from '../src/index.ts'
 import { newRunId } from '../src/run-id.ts'
 import { finished, unfinished } from '../src/run-record.ts'
 import { postgresCheckpointStore } from '../src/stores/postgres.ts'
-import { procedures, sqliteCheckpointStore } from '../src/stores/sqlite.ts'
+import { sqliteCheckpointStore } from '../src/stores/sqlite.ts'
+import { procedures } from '../src/stores/sqlite-procedures.ts'
 import { atEnd, processOn, sqlite } from './fixture.ts'
 
 const runs = 100_000
