@@ -1,24 +1,17 @@
+import { type Appended, Appender, type AppendOptions, type InlinePart, type PreparedEvent } from './appender.ts'
 import { fromHex, hexOf } from './bytes.ts'
 import { cursorOf, readCursor } from './cursor.ts'
 import { EventError, refusalOf, refuseUnknown, requireWhole } from './errors.ts'
-import type { EventAttributes, NewEvent, StoredEvent } from './event.ts'
-import { EventBuffer } from './event-buffer.ts'
+import type { NewEvent, StoredEvent } from './event.ts'
 import { newEventId } from './event-id.ts'
-import { checkText, type EventInput, type Intake, newEvent } from './new-event.ts'
+import type { EventInput } from './new-event.ts'
 import { smaller } from './positions.ts'
 import { type Projection, type ProjectionOptions, project } from './projection.ts'
 import { checkFilter, checkLimit, type EventPage, type EventQuery, type EventRecord } from './query.ts'
 import { defaultRedaction, type RedactionRules } from './redaction.ts'
-import {
-  type AppendResult,
-  type EventFilter,
-  type EventLog,
-  type Expected,
-  registerOf,
-  type StoreQuery,
-} from './store.ts'
+import { type EventFilter, type EventLog, type Expected, registerOf, type StoreQuery } from './store.ts'
 import { type EventBatch, type SubscribeOptions, subscribe } from './subscription.ts'
-import type { Durability, Unit, Write } from './unit.ts'
+import type { Durability, Unit } from './unit.ts'
 import { type Verification, type VerifyOptions, verifyLog } from './verify.ts'
 
 /** How a log is kept. */
@@ -63,41 +56,6 @@ export interface Upcaster {
   upcast(data: unknown): unknown
 }
 
-/** What one append says beside type and data. */
-export interface AppendOptions extends EventAttributes {
-  /** `audit` */
-  readonly stream?: string
-  /** `any` */
-  readonly expected?: Expected
-  /** What the answer waits for: the store's strongest. With `memory` it waits for nothing, and `flushIntervalMs` bounds the loss. */
-  readonly durability?: Durability
-}
-
-/** Where an event is. */
-export interface Appended {
-  readonly id: string
-  readonly stream: string
-  /** Undefined while an event with `durability: 'memory'` has no place yet; so are `version` and `time`. */
-  readonly position: bigint | undefined
-  readonly version: number | undefined
-  readonly time: number | undefined
-  readonly durability: Durability
-}
-
-/** An event that has passed redaction and encryption and can join a unit at once. */
-export interface PreparedEvent {
-  readonly stream: string
-  readonly expected: Expected
-  readonly event: NewEvent
-}
-
-/** What stands in one critical section with an append: gives the writes that join it. */
-export interface InlinePart {
-  /** Throws to fail the append. */
-  writes(events: readonly NewEvent[], stream: string): Promise<readonly Write[]>
-  settled(committed: boolean): void
-}
-
 /** An append-only log with a hash chain. An append resolves when the event is durable, and not before. */
 export class EventStore {
   readonly store: EventLog
@@ -107,15 +65,11 @@ export class EventStore {
   readonly #archive: ColdTier | undefined
   readonly #upcasters: ReadonlyMap<string, Upcaster>
   readonly #maxDataBytes: number
-  readonly #buffer: EventBuffer
+  readonly #appender: Appender
   readonly #listeners = new Set<() => void>()
   readonly #closers = new Set<() => Promise<void> | void>()
-  readonly #inline: InlinePart[] = []
-  #critical: Promise<unknown> = Promise.resolve()
-  #intake: Intake | undefined
   #id = ''
   #started: Promise<void> | undefined
-  #stopped = false
   #unlisten: Promise<() => Promise<void>> | undefined
 
   constructor(options: EventStoreOptions) {
@@ -142,12 +96,14 @@ export class EventStore {
     this.#archive = archive
     this.#upcasters = new Map(upcasters.map((upcaster) => [`${upcaster.from} ${upcaster.type}`, upcaster]))
     this.#maxDataBytes = maxDataBytes
-    this.#buffer = new EventBuffer({
+    this.#appender = new Appender({
+      store,
+      privacy,
       flushIntervalMs,
       maxPending,
-      write: async (stream, events) => {
-        await this.#commit(stream, events, 'any')
-      },
+      now,
+      start: () => this.start(),
+      notify: () => this.notify(),
     })
   }
 
@@ -158,12 +114,12 @@ export class EventStore {
 
   /** A secret of this log's own. `start` must have resolved. */
   get secret(): Uint8Array {
-    return this.#ready().key
+    return this.#appender.ready.key
   }
 
   /** Events appended with `durability: 'memory'` that are not in the store yet, and why the last try failed. */
   get buffered(): { readonly events: number; readonly failure: unknown } {
-    return { events: this.#buffer.size, failure: this.#buffer.failure }
+    return this.#appender.buffered
   }
 
   /** Opens the store. Everything but `appendIn` does this itself. */
@@ -182,7 +138,8 @@ export class EventStore {
       await this.#once('log/identity', JSON.stringify({ id: crypto.randomUUID(), secret: hexOf(drawn) })),
     ) as { readonly id: string; readonly secret: string }
     this.#id = id
-    this.#intake = { rules: this.#redact, key: fromHex(secret), maxDataBytes: this.#maxDataBytes, now: this.now }
+    const intake = { rules: this.#redact, key: fromHex(secret), maxDataBytes: this.#maxDataBytes, now: this.now }
+    this.#appender.open(id, intake)
   }
 
   /** What a register has, after setting it where it has nothing. */
@@ -202,9 +159,7 @@ export class EventStore {
 
   /** Flushes what is buffered and ends what was started on this log: consumers, projections, relays. */
   async stop(): Promise<void> {
-    this.#stopped = true
-    await this.#started?.catch(() => {})
-    await this.#buffer.stop()
+    await this.#appender.stop(this.#started)
     await Promise.all([...this.#closers].map((close) => close()))
     this.#closers.clear()
     await (await this.#unlisten)?.()
@@ -222,150 +177,24 @@ export class EventStore {
   }
 
   /** Appends events to one stream, all or none. */
-  async appendBatch(
+  appendBatch(
     stream: string,
     events: readonly EventInput[],
-    { expected = 'any', durability }: { readonly expected?: Expected; readonly durability?: Durability } = {},
+    options: { readonly expected?: Expected; readonly durability?: Durability } = {},
   ): Promise<Appended[]> {
-    if (events.length === 0) throw new EventError('empty_batch', 'Expected at least one event, got none')
-    checkText('stream', stream)
-    checkExpected(expected)
-    if (this.#intake === undefined) await this.start()
-    if (this.#stopped) throw new EventError('stopped', 'The event store has been stopped')
-    const intake = this.#ready()
-    let fresh = events.map((event) => newEvent(event, intake))
-    if (this.#privacy !== undefined) fresh = await this.#sealed(fresh, stream)
-    if (durability === 'memory' && this.store.durable) {
-      if (expected !== 'any')
-        throw new EventError('invalid_option', "Expected `expected` to be any with durability 'memory'")
-      await this.#buffer.add(stream, fresh)
-      return fresh.map(({ id }) => ({
-        id,
-        stream,
-        position: undefined,
-        version: undefined,
-        time: undefined,
-        durability: 'memory',
-      }))
-    }
-    return this.#commit(stream, fresh, expected, durability)
-  }
-
-  async #commit(
-    stream: string,
-    events: readonly NewEvent[],
-    expected: Expected,
-    durability?: Durability,
-  ): Promise<Appended[]> {
-    if (this.#inline.length === 0) return this.#commitWith(stream, events, expected, durability, [])
-    const turn = this.#critical.then(() => this.#commitInline(stream, events, expected, durability))
-    this.#critical = turn.catch(() => {})
-    return turn
-  }
-
-  /** One append at a time, with what stands in its critical section; again where another process was faster. */
-  async #commitInline(
-    stream: string,
-    events: readonly NewEvent[],
-    expected: Expected,
-    durability: Durability | undefined,
-  ): Promise<Appended[]> {
-    for (let attempt = 1; ; attempt++) {
-      let committed = false
-      try {
-        const writes = (await Promise.all(this.#inline.map((part) => part.writes(events, stream)))).flat()
-        const appended = await this.#commitWith(stream, events, expected, durability, writes)
-        committed = true
-        return appended
-      } catch (error) {
-        const cause = error instanceof EventError ? error.cause : error
-        if (refusalOf(cause)?.conflict !== 'register' || attempt === maxInlineAttempts) throw error
-      } finally {
-        for (const part of this.#inline) part.settled(committed)
-      }
-    }
-  }
-
-  async #commitWith(
-    stream: string,
-    events: readonly NewEvent[],
-    expected: Expected,
-    durability: Durability | undefined,
-    writes: readonly Write[],
-  ): Promise<Appended[]> {
-    const appendedAt = (places: readonly AppendResult[], reached: Durability) =>
-      places.map(({ position, version, time }, i) => ({
-        id: events[i]!.id,
-        stream,
-        position,
-        version,
-        time,
-        durability: reached,
-      }))
-    const onRepeat = writes.length === 0 ? 'answer' : 'refuse'
-    for (;;) {
-      const unit = this.store.unit(durability === undefined ? {} : { durability })
-      let places: readonly AppendResult[] = []
-      unit.add(this.store.append(stream, events, expected, this.now(), onRepeat), (result) => {
-        places = result as readonly AppendResult[]
-      })
-      for (const write of writes) unit.add(write)
-      try {
-        const reached = await unit.commit()
-        this.notify()
-        return appendedAt(places, reached)
-      } catch (error) {
-        const refusal = refusalOf(error)
-        // A transaction that got its number before the stream's last event cannot go behind it; a new one can.
-        if (refusal?.conflict === 'order') continue
-        if (refusal?.conflict === 'repetition') return appendedAt(refusal.places!, durability ?? 'fsync')
-        throw conflictError(error, stream, expected)
-      }
-    }
+    return this.#appender.append(stream, events, options)
   }
 
   /** Adds an append to a unit of the same database; it is there when the unit is. `start` must have resolved. */
   appendIn(unit: Unit, prepared: PreparedEvent): void
   appendIn(unit: Unit, type: string, data: unknown, options?: AppendOptions): void
-  appendIn(unit: Unit, what: string | PreparedEvent, data?: unknown, options: AppendOptions = {}): void {
-    if (this.#inline.length > 0)
-      throw new EventError('not_supported', 'An inline projection on this log takes appends of its own only')
-    const prepared = typeof what === 'string' ? this.#prepared(what, data, options) : what
-    if (typeof what === 'string' && this.#privacy?.covers(what) === true)
-      throw new EventError('invalid_option', `Events of type \`${what}\` are encrypted: give what \`prepare\` answered`)
-    const { stream, event, expected } = prepared
-    unit.add(this.store.append(stream, [event], expected, this.now()), this.#committed)
+  appendIn(unit: Unit, what: string | PreparedEvent, data?: unknown, options?: AppendOptions): void {
+    this.#appender.appendIn(unit, what, data, options)
   }
-
-  readonly #committed = () => this.notify()
 
   /** Redacts and encrypts an event ahead of `appendIn`, which cannot wait. */
-  async prepare(type: string, data: unknown, options: AppendOptions = {}): Promise<PreparedEvent> {
-    await this.start()
-    const prepared = this.#prepared(type, data, options)
-    const [event] = await this.#sealed([prepared.event], prepared.stream)
-    return { ...prepared, event: event! }
-  }
-
-  #prepared(type: string, data: unknown, options: AppendOptions): PreparedEvent {
-    const { stream = 'audit', expected = 'any', durability: _, ...attributes } = options
-    checkText('stream', stream)
-    checkExpected(expected)
-    return { stream, expected, event: newEvent({ type, data, ...attributes }, this.#ready()) }
-  }
-
-  async #sealed(events: readonly NewEvent[], stream: string): Promise<NewEvent[]> {
-    const privacy = this.#privacy
-    if (privacy === undefined) return [...events]
-    return Promise.all(
-      events.map((event) => (privacy.covers(event.type) ? privacy.seal(event, { log: this.#id, stream }) : event)),
-    )
-  }
-
-  #ready(): Intake {
-    if (this.#intake === undefined)
-      throw new EventError('invalid_option', 'Expected `start` to have resolved before this call')
-    return this.#intake
+  prepare(type: string, data: unknown, options: AppendOptions = {}): Promise<PreparedEvent> {
+    return this.#appender.prepare(type, data, options)
   }
 
   /** Reads a page. Throws `invalid_query` and `invalid_cursor`. */
@@ -484,39 +313,11 @@ export class EventStore {
 
   /** Has `part` join every append from now on. */
   addInline(part: InlinePart): void {
-    this.#inline.push(part)
+    this.#appender.addInline(part)
   }
 
   /** A fresh id as events have them. */
   newId(): string {
     return newEventId(this.now())
   }
-}
-
-function checkExpected(expected: Expected): void {
-  const known = expected === 'any' || expected === 'none' || expected === 'exists'
-  if (!known && !(Number.isSafeInteger(expected) && expected >= 0))
-    throw new EventError(
-      'invalid_option',
-      `Expected \`expected\` to be a version, none, exists or any, got \`${String(expected)}\``,
-    )
-}
-
-const maxInlineAttempts = 20
-
-/** An error of the store in this package's codes. */
-function conflictError(error: unknown, stream: string, expected: Expected): unknown {
-  const refusal = refusalOf(error)
-  if (refusal?.conflict === 'id')
-    return new EventError('id_conflict', 'An event with one of these ids exists and is another one', { cause: error })
-  if (refusal?.conflict === 'version')
-    return new EventError('version_conflict', `Expected \`${stream}\` at ${expected}, it is at ${refusal.actual}`, {
-      cause: error,
-      actualVersion: refusal.actual ?? -1,
-    })
-  if (refusal?.conflict === 'register')
-    return new EventError('register_conflict', `\`${refusal.name}\` has been changed by another process`, {
-      cause: error,
-    })
-  return error
 }

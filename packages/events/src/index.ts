@@ -1,15 +1,13 @@
+export type { Appended, AppendOptions, PreparedEvent } from './appender.ts'
 export type { Problem, ProblemKind, Vouched } from './chain-checker.ts'
 export { type Consumer, type ConsumerOptions, consume } from './consumer.ts'
 export { EventError, type EventErrorCode } from './errors.ts'
 export type { EventAttributes, NewEvent, StoredEvent } from './event.ts'
 export {
-  type Appended,
-  type AppendOptions,
   type ColdTier,
   type EventPrivacy,
   EventStore,
   type EventStoreOptions,
-  type PreparedEvent,
   type Upcaster,
 } from './event-store.ts'
 export { type AuditEnv, type AuditOptions, audit } from './middleware.ts'

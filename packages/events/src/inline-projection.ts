@@ -1,6 +1,7 @@
+import type { InlinePart } from './appender.ts'
 import { EventError } from './errors.ts'
 import type { NewEvent } from './event.ts'
-import type { EventStore, InlinePart } from './event-store.ts'
+import type { EventStore } from './event-store.ts'
 import type { ProjectionContext, ProjectionState } from './projection.ts'
 import type { ProjectionRegisters } from './projection-registers.ts'
 import type { EventRecord } from './query.ts'

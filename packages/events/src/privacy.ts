@@ -1,7 +1,8 @@
+import type { Appended } from './appender.ts'
 import { base64Of, bytesOf, fromBase64, hexOf, textOf } from './bytes.ts'
 import { EventError, refuseUnknown } from './errors.ts'
 import type { NewEvent, StoredEvent } from './event.ts'
-import type { Appended, EventPrivacy, EventStore } from './event-store.ts'
+import type { EventPrivacy, EventStore } from './event-store.ts'
 import type { Keyring } from './keyring.ts'
 import { hmacSha256 } from './sha256.ts'
 
