@@ -6,6 +6,7 @@ import { folderArchive } from '@gw/events/folder'
 import { coldStoreAt } from '../cold-tier.ts'
 import { gatewayOptionsOf } from '../config/compose.ts'
 import { openEngine } from '../engine.ts'
+import { backupTable } from './backup/listing.ts'
 import { backupsAt, type Manifest, manifestAt, putManifest, sizesOf, verifyBackup } from './backup/manifest.ts'
 import { backUpPostgres, restorePostgres } from './backup/postgres.ts'
 import { backUpDirectory, restoreDirectory } from './backup/sqlite.ts'
@@ -14,8 +15,8 @@ import { CommandError, exit } from './failure.ts'
 import { bucketAt, isBucket } from './offline/bucket.ts'
 import { runsText } from './offline/inspect-stores.ts'
 import { progressOf } from './progress.ts'
-import { facts, table } from './table.ts'
-import { count, paint, relative, size } from './terminal.ts'
+import { facts } from './table.ts'
+import { count, paint, size } from './terminal.ts'
 
 /** A folder or a bucket that backups lie in. */
 export function targetAt(place: string): { readonly place: string; readonly target: ArchiveTarget } {
@@ -76,26 +77,7 @@ async function listBackups(place: string, target: ArchiveTarget, json: boolean):
   for (const id of await backupsAt(target)) manifests.push(await manifestAt(target, place, id))
   if (json) return console.log(JSON.stringify({ backups: manifests.map((each) => summaryOf(each, place)) }))
   if (manifests.length === 0) return console.log(`No complete backups at ${place}.`)
-  console.log(
-    table(
-      [
-        { title: 'backup' },
-        { title: 'of' },
-        { title: 'made', right: true },
-        { title: 'size', right: true },
-        { title: 'runs', right: true },
-        { title: 'events', right: true },
-      ],
-      manifests.map((each) => [
-        each.id,
-        each.kind,
-        relative(Date.parse(each.madeAt)),
-        size(sizesOf(each).stored),
-        count(totalOf(each)),
-        count(BigInt(each.events?.position ?? 0)),
-      ]),
-    ),
-  )
+  console.log(backupTable(manifests))
 }
 
 /** Brings back every request that the running gateway backed up to its cold tier. Safe to repeat. */
@@ -121,10 +103,6 @@ async function restoreFromColdTier(flags: StoreFlags & { readonly json?: boolean
   } finally {
     await engine.close()
   }
-}
-
-function totalOf({ runs }: Manifest): number {
-  return Object.values(runs).reduce((sum, each) => sum + each, 0)
 }
 
 function summaryOf(manifest: Manifest, place: string) {

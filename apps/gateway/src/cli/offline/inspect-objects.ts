@@ -2,11 +2,12 @@ import type { CheckpointStore } from '@gw/checkpoint'
 import type { ColdStore } from '@gw/checkpoint/s3'
 import { type Restored, restore } from '@gw/checkpoint/tiered'
 import type { ArchiveTarget } from '@gw/events/archive'
+import { backupTable } from '../backup/listing.ts'
 import { backupsAt, type Manifest, manifestAt, sizesOf, verifyBackup } from '../backup/manifest.ts'
 import { CommandError, messageOf } from '../failure.ts'
 import { progressOf } from '../progress.ts'
 import { facts, table } from '../table.ts'
-import { count, paint, relative, size } from '../terminal.ts'
+import { count, paint, relative } from '../terminal.ts'
 import { type ArchivedLog, anchorsAt, archivedLogs, verifyArchive } from './archived-log.ts'
 
 /** What `gw inspect` found in a folder or a bucket. */
@@ -110,26 +111,7 @@ export function objectsReportText({ place, backups, logs, coldTier, checked, dam
   const there = (coldTier?.moved ?? 0) + (coldTier?.segments ?? 0) > 0
   const sections = [
     facts([['place', place]]),
-    backups.length === 0
-      ? ''
-      : table(
-          [
-            { title: 'backup' },
-            { title: 'of' },
-            { title: 'made', right: true },
-            { title: 'size', right: true },
-            { title: 'runs', right: true },
-            { title: 'events', right: true },
-          ],
-          backups.map((each) => [
-            each.id,
-            each.kind,
-            relative(Date.parse(each.madeAt)),
-            size(sizesOf(each).stored),
-            count(Object.values(each.runs).reduce((sum, runs) => sum + runs, 0)),
-            count(BigInt(each.events?.position ?? 0)),
-          ]),
-        ),
+    backups.length === 0 ? '' : backupTable(backups),
     logs.length === 0
       ? ''
       : table(

@@ -9,6 +9,7 @@ import { newestEvents } from '../../newest-events.ts'
 import { fieldTime, filtersOf, withFilters } from '../filters.ts'
 import { clientOf, type Ground, Refusal, read } from '../ground.ts'
 import { TextFilter } from '../view/filter-field.tsx'
+import { FilterForm } from '../view/filter-form.tsx'
 import { count } from '../view/format.ts'
 import { Card, Empty, PageHead } from '../view/layout.tsx'
 import { show } from '../view/shell.tsx'
@@ -157,44 +158,32 @@ function Audit({
           </Card>
         </div>
         <gw-live class="page-table card" topics="events" held={paged ? '' : undefined}>
-          <search aria-label="Events">
-            <form method="get" action="/audit">
-              <div class="filters">
-                <TextFilter
-                  name="event_type"
-                  label="Type"
-                  type="search"
-                  value={filters.event_type}
-                  placeholder="one, or several with commas"
-                  search
-                  grow
-                />
-                <TextFilter name="user_id" label="Actor" value={filters.user_id} />
-                <TextFilter name="subject" label="Subject" value={filters.subject} />
-                <div class="actions">
-                  <button type="submit" class="primary">
-                    Filter
-                  </button>
-                  {filtered ? (
-                    <a class="button quiet" href="/audit">
-                      Clear
-                    </a>
-                  ) : (
-                    ''
-                  )}
-                </div>
-              </div>
-              <details class="more" open={rare.some((name) => filters[name] !== undefined)}>
-                <summary>More filters</summary>
-                <div class="filters">
-                  <TextFilter name="stream" label="Stream" value={filters.stream} />
-                  <TextFilter name="request_id" label="X-Request-ID" value={filters.request_id} />
-                  <TextFilter name="from" label="From (UTC)" type="datetime-local" value={fieldTime(filters.from)} />
-                  <TextFilter name="to" label="Before (UTC)" type="datetime-local" value={fieldTime(filters.to)} />
-                </div>
-              </details>
-            </form>
-          </search>
+          <FilterForm
+            label="Events"
+            action="/audit"
+            filtered={filtered}
+            rareInUse={rare.some((name) => filters[name] !== undefined)}
+            rare={
+              <>
+                <TextFilter name="stream" label="Stream" value={filters.stream} />
+                <TextFilter name="request_id" label="X-Request-ID" value={filters.request_id} />
+                <TextFilter name="from" label="From (UTC)" type="datetime-local" value={fieldTime(filters.from)} />
+                <TextFilter name="to" label="Before (UTC)" type="datetime-local" value={fieldTime(filters.to)} />
+              </>
+            }
+          >
+            <TextFilter
+              name="event_type"
+              label="Type"
+              type="search"
+              value={filters.event_type}
+              placeholder="one, or several with commas"
+              search
+              grow
+            />
+            <TextFilter name="user_id" label="Actor" value={filters.user_id} />
+            <TextFilter name="subject" label="Subject" value={filters.subject} />
+          </FilterForm>
           <div class="bulk">
             <span class="small">Download</span>
             <a

@@ -6,6 +6,7 @@ import type { AdminEnv } from '../../admin/visitor.ts'
 import { fieldTime, filtersOf, withFilters } from '../filters.ts'
 import { clientOf, type Ground, read } from '../ground.ts'
 import { ChoiceFilter, TextFilter } from '../view/filter-field.tsx'
+import { FilterForm } from '../view/filter-form.tsx'
 import { count } from '../view/format.ts'
 import { Empty, PageHead } from '../view/layout.tsx'
 import { show } from '../view/shell.tsx'
@@ -91,65 +92,48 @@ function Requests({
     <>
       <PageHead title="Requests" lead={`${count(all)} durable requests are kept; newest first`} />
       <gw-live class="page-table card" topics="runs" held={cursor === undefined ? undefined : ''}>
-        <search aria-label="Requests">
-          <form method="get" action="/requests">
-            <div class="filters">
+        <FilterForm
+          label="Requests"
+          action="/requests"
+          filtered={filtered}
+          rareInUse={rare.some((name) => filters[name] !== undefined)}
+          rare={
+            <>
+              <TextFilter name="stage" label="Stage" value={filters.stage} />
+              <TextFilter name="request_id" label="X-Request-ID" value={filters.request_id} />
               <TextFilter
-                name="text"
-                label="Search"
-                type="search"
-                value={filters.text}
-                placeholder="id, operation, principal, reason"
-                search
-                grow
+                name="from"
+                label="Accepted from (UTC)"
+                type="datetime-local"
+                value={fieldTime(filters.from)}
               />
-              <ChoiceFilter
-                name="status"
-                label="Status"
-                value={filters.status}
-                choices={[
-                  ['', 'any'],
-                  ['queued,running,waiting,parked', 'not finished'],
-                  ['parked,failed,dead', 'needs a look'],
-                  ...statuses.map((status) => [status, `${status} (${count(counts[status] ?? 0)})`] as const),
-                ]}
-              />
-              <TextFilter name="operation" label="Operation" value={filters.operation} list={operations} />
-              <TextFilter name="principal" label="Principal" value={filters.principal} />
-              <div class="actions">
-                <button type="submit" class="primary">
-                  Filter
-                </button>
-                {filtered ? (
-                  <a class="button quiet" href="/requests">
-                    Clear
-                  </a>
-                ) : (
-                  ''
-                )}
-              </div>
-            </div>
-            <details class="more" open={rare.some((name) => filters[name] !== undefined)}>
-              <summary>More filters</summary>
-              <div class="filters">
-                <TextFilter name="stage" label="Stage" value={filters.stage} />
-                <TextFilter name="request_id" label="X-Request-ID" value={filters.request_id} />
-                <TextFilter
-                  name="from"
-                  label="Accepted from (UTC)"
-                  type="datetime-local"
-                  value={fieldTime(filters.from)}
-                />
-                <TextFilter
-                  name="to"
-                  label="Accepted before (UTC)"
-                  type="datetime-local"
-                  value={fieldTime(filters.to)}
-                />
-              </div>
-            </details>
-          </form>
-        </search>
+              <TextFilter name="to" label="Accepted before (UTC)" type="datetime-local" value={fieldTime(filters.to)} />
+            </>
+          }
+        >
+          <TextFilter
+            name="text"
+            label="Search"
+            type="search"
+            value={filters.text}
+            placeholder="id, operation, principal, reason"
+            search
+            grow
+          />
+          <ChoiceFilter
+            name="status"
+            label="Status"
+            value={filters.status}
+            choices={[
+              ['', 'any'],
+              ['queued,running,waiting,parked', 'not finished'],
+              ['parked,failed,dead', 'needs a look'],
+              ...statuses.map((status) => [status, `${status} (${count(counts[status] ?? 0)})`] as const),
+            ]}
+          />
+          <TextFilter name="operation" label="Operation" value={filters.operation} list={operations} />
+          <TextFilter name="principal" label="Principal" value={filters.principal} />
+        </FilterForm>
         <form method="get" action="/requests/bulk" data-selection="">
           {Object.entries(filters).map(([name, value]) => (
             <input type="hidden" name={name} value={value} />
