@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { freePorts } from '@gw/services'
 
 export const operateToken = 'operate-token-for-the-browser-tests-0001'
 export const readToken = 'read-token-for-the-browser-tests-00000002'
@@ -24,7 +24,7 @@ export interface TestServer {
 
 /** Starts a gateway on free ports and an empty directory. */
 export async function testServer(): Promise<TestServer> {
-  const [port, adminPort] = [await freePort(), await freePort()]
+  const [port, adminPort] = (await freePorts(2)) as [number, number]
   const dataDir = join(mkdtempSync(join(tmpdir(), 'gw-browser-')), 'data')
   const url = `http://127.0.0.1:${port}`
   const adminUrl = `http://127.0.0.1:${adminPort}`
@@ -83,17 +83,4 @@ export async function testServer(): Promise<TestServer> {
   }
   await server.start()
   return server
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() =>
-        typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port')),
-      )
-    })
-  })
 }

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { freePorts } from '@gw/services'
 
 const cli = fileURLToPath(new URL('../../apps/gateway/dist/cli.js', import.meta.url))
 
@@ -29,8 +29,8 @@ export async function startServer(
   env: Readonly<Record<string, string>> = {},
   under: readonly string[] = [],
 ): Promise<ServerProcess> {
-  const [port, adminPort] =
-    env['PORT'] === undefined ? [await freePort(), await freePort()] : [Number(env['PORT']), await freePort()]
+  const [adminPort, freePort] = await freePorts(2)
+  const port = env['PORT'] ?? freePort
   const began = performance.now()
   const [program = process.execPath, ...args] = [...under, process.execPath, cli, 'start']
   const child = spawn(program, args, {
@@ -81,17 +81,4 @@ export async function startServer(
     startMs: performance.now() - began,
     exited,
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() =>
-        typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port')),
-      )
-    })
-  })
 }

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { freePorts } from '@gw/services'
 import { type Outcome, proof, same } from './proof.ts'
 import type { Runtime } from './runtime.ts'
 
@@ -57,7 +57,7 @@ const pay = ({ url }: Server): Promise<Response> =>
   })
 
 async function start([program, ...args]: NonNullable<Runtime['command']>, directory: string): Promise<Server> {
-  const [port, adminPort] = [await freePort(), await freePort()]
+  const [port, adminPort] = (await freePorts(2)) as [number, number]
   const child: ChildProcess = spawn(program, [...args, cli, 'start'], {
     cwd: directory,
     env: {
@@ -90,17 +90,4 @@ async function start([program, ...args]: NonNullable<Runtime['command']>, direct
   }
   await kill()
   throw new Error(`The server did not become ready: ${errors}`)
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() =>
-        typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port')),
-      )
-    })
-  })
 }

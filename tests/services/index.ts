@@ -10,7 +10,7 @@ export {
 } from './fault-proxy.ts'
 export { type Haproxy, type HaproxyOptions, haproxy } from './haproxy.ts'
 export { ensureInstalled, type Installable } from './install.ts'
-export { type ClaimedPort, claimPort } from './ports.ts'
+export { type ClaimedPort, claimPort, freePorts } from './ports.ts'
 export { type Postgres, type PostgresOptions, postgres } from './postgres.ts'
 export { type Redis, type RedisOptions, redis } from './redis.ts'
 export { type RedisCluster, type RedisClusterOptions, redisCluster } from './redis-cluster.ts'

@@ -32,6 +32,14 @@ export async function claimPort(options: { readonly busOffset?: number } = {}): 
   }
 }
 
+/** Loopback ports that nothing listens on and no service has claimed, for servers that are about to be started. */
+export async function freePorts(count: number): Promise<number[]> {
+  const claims: ClaimedPort[] = []
+  while (claims.length < count) claims.push(await claimPort())
+  for (const { release } of claims) release()
+  return claims.map(({ port }) => port)
+}
+
 async function allFree(ports: readonly number[]): Promise<boolean> {
   for (const port of ports) {
     const probe = await listening({ host: '127.0.0.1', port })
