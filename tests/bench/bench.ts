@@ -1,13 +1,17 @@
 /** `pnpm bench <suite> [--rounds n] [--seconds n] [--json] [--profile]`: both sides in one run, alternating; medians and ratios. */
-import { execFile, spawn, spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { postgres } from '@gw/services'
+import { cold } from './cold.ts'
+import { growth } from './growth.ts'
+import { nodes } from './nodes.ts'
 import { overhead } from './overhead.ts'
+import type { Row } from './row.ts'
+import { answers, ended, startSide } from './server-process.ts'
 
 const [suite = '', ...options] = process.argv.slice(2)
 /** Suites that are programs of their own. */
@@ -39,15 +43,23 @@ const suites: Readonly<Record<string, readonly string[]>> = {
   'durable-postgres': ['plain', 'handwritten-postgres', 'gateway-postgres'],
 }
 const machine = { cores: cpus().length, node: process.version, platform: process.platform }
-if (suite === 'overhead') {
-  const rows = await overhead(Number(values.rounds))
+/** Suites whose figures are not those of sides under one load. */
+const figures: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+  overhead: () => overhead(Number(values.rounds)),
+  growth,
+  nodes: () => nodes(Number(values.rounds), Number(values.seconds)),
+  cold: () => cold(Number(values.rounds)),
+}
+const rowsOf = figures[suite]
+if (rowsOf !== undefined) {
+  const rows = await rowsOf()
   if (values.json) console.log(JSON.stringify({ suite, machine, rows }))
   else console.table(rows)
   process.exit()
 }
 const sides = suites[suite]
 if (sides === undefined) {
-  console.error(`Expected a suite: ${[...Object.keys(suites), ...Object.keys(programs), 'overhead'].join(', ')}`)
+  console.error(`Expected a suite: ${[suites, programs, figures].flatMap((each) => Object.keys(each)).join(', ')}`)
   process.exit(2)
 }
 
@@ -94,27 +106,16 @@ else {
 async function measure(side: string, port: number): Promise<Round> {
   const directory = mkdtempSync(join(tmpdir(), 'gw-bench-'))
   const profile = values.profile && side.startsWith('gateway') ? ['--cpu-prof', `--cpu-prof-dir=${directory}/prof`] : []
-  const server = spawn(process.execPath, [...profile, pathOf(`./sides/${side}.ts`), String(port), directory], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-    env: { ...process.env, ...(database === undefined ? {} : { DATABASE_URL: database.url }) },
-  })
-  const exited = new Promise((resolve) => server.once('exit', resolve))
-  for (let tries = 0; tries < 200; tries++) {
-    const up = await fetch(`http://127.0.0.1:${port}/`).then(
-      () => true,
-      () => false,
-    )
-    if (up) break
-    await delay(25)
-  }
+  const env: Record<string, string> = database === undefined ? {} : { DATABASE_URL: database.url }
+  const server = startSide(side, [String(port), directory], env, profile)
+  await answers(server, port)
   const load = async (seconds: string, prefix: string) =>
     JSON.parse(
       (await run(process.execPath, [pathOf('./load.ts'), String(port), '64', seconds, `${prefix}-${port}`])).stdout,
     ) as Round
   await load('3', 'warm-up')
   const round = await load(values.seconds, 'measured')
-  server.kill('SIGTERM')
-  await exited
+  await ended(server, 'SIGTERM')
   if (profile.length > 0) printProfile(join(directory, 'prof'))
   rmSync(directory, { recursive: true, force: true })
   if (round.failed > 0) throw new Error(`${side} failed ${round.failed} requests`)

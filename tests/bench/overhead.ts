@@ -12,12 +12,7 @@ import { audit, EventStore, memoryEventStore } from '@gw/events'
 import { createGateway } from '@gw/gateway'
 import { ConnectionPool, pool } from '@gw/pool'
 import { Hono, type MiddlewareHandler } from 'hono'
-
-interface Row {
-  readonly name: string
-  readonly value: number
-  readonly unit: 'ns/request'
-}
+import { median, type Row } from './row.ts'
 
 const body = '{"amount":25,"currency":"EUR","payment_method":"card","customer_id":"ann"}'
 let key = 0
@@ -83,9 +78,8 @@ export async function overhead(rounds: number, requests = 6_400): Promise<Row[]>
   await Promise.all([deduplicator.stop(), checkpoints.stop(), events.stop(), connections.drain()])
   rmSync(directory, { recursive: true, force: true })
 
-  const median = (name: string) => costs.get(name)!.sort((a, b) => a - b)[Math.floor(rounds / 2)]!
   return Object.keys(sides).map((name) => {
-    const value = Math.round(median(name) - (name === 'bare' ? 0 : median('bare')))
+    const value = Math.round(median(costs.get(name)!) - (name === 'bare' ? 0 : median(costs.get('bare')!)))
     return { name, value, unit: 'ns/request' }
   })
 }
