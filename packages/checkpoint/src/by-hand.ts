@@ -1,6 +1,6 @@
 import { decode, encode } from './codec.ts'
-import type { Core } from './core.ts'
 import { CheckpointError } from './errors.ts'
+import type { LocalNode } from './local-node.ts'
 import { problemOutcome } from './outcome.ts'
 import { finished, type RunRecord, type RunStatus, unfinished } from './run-record.ts'
 import { patchOf, type RunUpdate } from './run-update.ts'
@@ -27,13 +27,13 @@ export interface NewCheckpoint {
 
 /** Checkpoints whose steps the caller takes: held by this process until they are ended. */
 export class ByHand {
-  readonly #core: Core
+  readonly #node: LocalNode
   readonly #handlers = new Map<string, (checkpoint: Checkpoint) => unknown>()
   /** In order: an update waits for the one before it. */
   readonly #held = new Map<string, number>()
 
-  constructor(core: Core) {
-    this.#core = core
+  constructor(node: LocalNode) {
+    this.#node = node
   }
 
   get operations(): readonly string[] {
@@ -46,12 +46,12 @@ export class ByHand {
 
   async create(record: RunRecord, data: unknown): Promise<string> {
     const { id, fence } = record
-    const core = this.#core
+    const node = this.#node
     const made = { ...record, data: data === undefined ? undefined : encode(data) }
-    core.spoken.set(id, { id, fence })
+    node.spoken.set(id, { id, fence })
     this.#held.set(id, fence)
     try {
-      await core.commit(core.store.accept(made, { url: '', headers: [], variables: '{}', body: new Uint8Array() }))
+      await node.commit(node.store.accept(made, { url: '', headers: [], variables: '{}', body: new Uint8Array() }))
     } catch (error) {
       this.#forget(id)
       throw error
@@ -60,16 +60,16 @@ export class ByHand {
   }
 
   async update(id: string, patch: RunUpdate): Promise<void> {
-    const { store, now } = this.#core
+    const { store, now } = this.#node
     const fence = await this.#fenceOf(id)
     const unit = store.unit()
     unit.add(store.patch({ id, fence }, patchOf(patch, now())))
     await this.#commit(unit, id)
-    this.#core.wakeups.wake(id)
+    this.#node.wakeups.wake(id)
   }
 
   async end(id: string, status: 'completed' | 'failed', patch: RunUpdate): Promise<void> {
-    const { store, now } = this.#core
+    const { store, now } = this.#node
     const fence = await this.#fenceOf(id)
     const record = (await store.get(id))!
     const stored = patchOf(patch, now())
@@ -87,14 +87,14 @@ export class ByHand {
           reason: undefined,
           outcome: { status: status === 'completed' ? 200 : 500, headers: [], body, retained: true },
           settled: true,
-          expiresAt: this.#core.expiryOf(record.operation),
+          expiresAt: this.#node.expiryOf(record.operation),
           updatedAt: now(),
         },
       ),
     )
     await this.#commit(unit, id)
     this.#forget(id)
-    this.#core.wakeups.wake(id)
+    this.#node.wakeups.wake(id)
   }
 
   /** Every run and checkpoint that is not finished, oldest first. */
@@ -102,7 +102,7 @@ export class ByHand {
     const all: RunRecord[] = []
     for (let before: string | undefined; ; ) {
       const query = { status: unfinished, limit: 500, ...(before === undefined ? {} : { before }) }
-      const page = await this.#core.store.list(query)
+      const page = await this.#node.store.list(query)
       all.push(...page)
       before = page.at(-1)?.id
       if (page.length < 500) return all.reverse().map(checkpointOf)
@@ -118,14 +118,14 @@ export class ByHand {
       .catch((error: unknown) =>
         this.end(record.id, 'failed', { resume_error: error instanceof Error ? error.message : String(error) }),
       )
-      .catch(this.#core.report)
+      .catch(this.#node.report)
   }
 
   /** Ends a checkpoint of this process that somebody asked to cancel. */
   async cancel(id: string): Promise<void> {
     const fence = this.#held.get(id)
     if (fence === undefined) return
-    const { store, now } = this.#core
+    const { store, now } = this.#node
     const operation = (await store.get(id))?.operation ?? ''
     const unit = store.unit()
     unit.add(
@@ -136,20 +136,20 @@ export class ByHand {
           reason: 'cancelled',
           outcome: problemOutcome(409, 'run_cancelled', 'The request was cancelled'),
           settled: true,
-          expiresAt: this.#core.expiryOf(operation),
+          expiresAt: this.#node.expiryOf(operation),
           updatedAt: now(),
         },
       ),
     )
     await this.#commit(unit, id)
     this.#forget(id)
-    this.#core.wakeups.wake(id)
+    this.#node.wakeups.wake(id)
   }
 
   async #fenceOf(id: string): Promise<number> {
     const fence = this.#held.get(id)
     if (fence !== undefined) return fence
-    const record = await this.#core.store.get(id)
+    const record = await this.#node.store.get(id)
     if (record === undefined) throw new CheckpointError('not_found', `There is no checkpoint ${id}`)
     if (finished.has(record.status))
       throw new CheckpointError('already_finished', `Checkpoint ${id} is ${record.status}`)
@@ -165,7 +165,7 @@ export class ByHand {
       this.#forget(id)
       if (refusal.reason === 'already_finished' || refusal.reason === 'cancel_requested')
         throw new CheckpointError('already_finished', `Checkpoint ${id} has ended`, { cause: error })
-      const status = (await this.#core.store.get(id))?.status
+      const status = (await this.#node.store.get(id))?.status
       if (status !== undefined && finished.has(status))
         throw new CheckpointError('already_finished', `Checkpoint ${id} is ${status}`, { cause: error })
       throw new CheckpointError('lease_lost', `Checkpoint ${id} went on elsewhere`, { cause: error })
@@ -174,7 +174,7 @@ export class ByHand {
 
   #forget(id: string): void {
     this.#held.delete(id)
-    this.#core.spoken.delete(id)
+    this.#node.spoken.delete(id)
   }
 }
 

@@ -1,5 +1,5 @@
-import type { Core } from './core.ts'
 import { CheckpointError } from './errors.ts'
+import type { LocalNode } from './local-node.ts'
 import type { Answer, Operation, Settled } from './operation.ts'
 import { capture, problemOutcome } from './outcome.ts'
 import { messageOf, type Verdict, verdictOn } from './retry.ts'
@@ -23,29 +23,29 @@ export const cancelledPlan: UnwindPlan = {
 
 /** Takes runs through their handlers and makes what comes of them durable. */
 export class Driver {
-  readonly #core: Core
+  readonly #node: LocalNode
   /** When a suspended run is due. */
   readonly #wakeAt: (at: number) => void
 
-  constructor(core: Core, wakeAt: (at: number) => void) {
-    this.#core = core
+  constructor(node: LocalNode, wakeAt: (at: number) => void) {
+    this.#node = node
     this.#wakeAt = wakeAt
   }
 
   /** Runs a handler for an accepted run until the run ends, waits, or is another's. */
   drive(record: RunRecord, run: Run, enter: () => Promise<Answer>, operation: Operation): Promise<Settled> {
-    const core = this.#core
-    const full = core.room <= 1
+    const node = this.#node
+    const full = node.room <= 1
     // A lease that lapsed for a moment may bring a run back to the process in which its life before still goes on.
-    const before = core.live.get(record.id)?.run
+    const before = node.live.get(record.id)?.run
     before?.stop(new CheckpointError('lease_lost', `Run ${record.id} goes on under another fence`))
     const settled = this.#drive(record, run, enter, operation).finally(() => {
-      if (core.live.get(record.id)?.run === run) core.live.delete(record.id)
-      core.wakeups.wake(record.id)
-      if (full) this.#wakeAt(core.now())
+      if (node.live.get(record.id)?.run === run) node.live.delete(record.id)
+      node.wakeups.wake(record.id)
+      if (full) this.#wakeAt(node.now())
     })
-    core.live.set(record.id, { run, settled })
-    core.spoken.delete(record.id)
+    node.live.set(record.id, { run, settled })
+    node.spoken.delete(record.id)
     return settled
   }
 
@@ -60,15 +60,15 @@ export class Driver {
           wakeAt: ended.wakeAt,
           attempt: record.attempt,
           signalsSeen: run.signalsSeen,
-          updatedAt: this.#core.now(),
+          updatedAt: this.#node.now(),
         })
       return await this.#settle(record, run, ended.response, ended.error, operation)
     } catch (failure) {
       const code = failure instanceof Error && 'code' in failure ? failure.code : undefined
       if (code === 'lease_lost' || code === 'storage_unknown' || code === 'stopping')
         return this.#gone(record, failure as Error)
-      this.#core.report(failure)
-      this.#wakeAt(this.#core.now() + 1_000)
+      this.#node.report(failure)
+      this.#wakeAt(this.#node.now() + 1_000)
       return { kind: 'unknown' }
     }
   }
@@ -80,9 +80,9 @@ export class Driver {
     thrown: unknown,
     operation: Operation,
   ): Promise<Settled> {
-    const { now, random } = this.#core
+    const { now, random } = this.#node
     if (run.plan !== undefined) return this.#unwind(record, run, run.plan, operation)
-    const error = thrown === undefined ? undefined : this.#core.translateError(thrown)
+    const error = thrown === undefined ? undefined : this.#node.translateError(thrown)
     const verdict: Verdict = verdictOn(run, error, record.attempt, operation.retry, now(), random)
     switch (verdict.kind) {
       case 'lost':
@@ -108,11 +108,11 @@ export class Driver {
         return this.#unwind(record, run, cancelledPlan, operation)
       }
       case 'fail': {
-        const outcome = await failedOutcome(response, verdict.error.code, this.#core.options.maxResponseBytes)
+        const outcome = await failedOutcome(response, verdict.error.code, this.#node.options.maxResponseBytes)
         return this.#unwind(record, run, { status: 'failed', reason: verdict.reason, outcome }, operation)
       }
       case 'complete': {
-        const { outcome, streaming } = await capture(response!, this.#core.options.maxResponseBytes ?? 1_048_576)
+        const { outcome, streaming } = await capture(response!, this.#node.options.maxResponseBytes ?? 1_048_576)
         const settled = await this.finish(record, 'completed', undefined, outcome, run)
         if (settled === 'cancel_requested') return this.#unwind(record, run, cancelledPlan, operation)
         return streaming === undefined || settled.kind !== 'outcome' ? settled : { ...settled, streaming }
@@ -121,7 +121,7 @@ export class Driver {
   }
 
   async #unwind(record: RunRecord, run: Run, plan: UnwindPlan, operation: Operation): Promise<Settled> {
-    const { now, random } = this.#core
+    const { now, random } = this.#node
     let decided: UnwindPlan
     try {
       decided = await run.unwind(plan)
@@ -144,14 +144,14 @@ export class Driver {
 
   #gone(record: RunRecord, reason: Error): Settled {
     const lost = 'code' in reason && reason.code === 'lease_lost'
-    this.#core.tell(lost ? 'checkpoint.lease_lost' : 'checkpoint.interrupted', record)
-    if (!lost && !this.#core.stopping) this.#wakeAt(this.#core.now() + 1_000)
+    this.#node.tell(lost ? 'checkpoint.lease_lost' : 'checkpoint.interrupted', record)
+    if (!lost && !this.#node.stopping) this.#wakeAt(this.#node.now() + 1_000)
     return lost ? { kind: 'lost' } : { kind: 'unknown' }
   }
 
   /** Puts a run aside. */
   async suspend(record: RunRecord, suspension: Suspension, run?: Run): Promise<Settled> {
-    const { store } = this.#core
+    const { store } = this.#node
     const unit = store.unit()
     run?.flushInto(unit)
     let status: RunStatus = suspension.status
@@ -165,15 +165,15 @@ export class Driver {
       return this.#adopted(record)
     }
     const { reason, wakeAt } = suspension
-    this.#core.tell(status === 'parked' ? 'checkpoint.parked' : 'checkpoint.waiting', {
+    this.#node.tell(status === 'parked' ? 'checkpoint.parked' : 'checkpoint.waiting', {
       ...record,
       status,
       reason,
       wakeAt,
     })
-    if (status === 'queued') this.#wakeAt(this.#core.now())
+    if (status === 'queued') this.#wakeAt(this.#node.now())
     else if (status === 'waiting' && wakeAt !== undefined) this.#wakeAt(wakeAt)
-    return { kind: 'suspended', status, wakeAt: status === 'queued' ? this.#core.now() : wakeAt }
+    return { kind: 'suspended', status, wakeAt: status === 'queued' ? this.#node.now() : wakeAt }
   }
 
   /** Ends a run; `cancel_requested` where it may not complete because somebody asked to cancel it. */
@@ -184,11 +184,11 @@ export class Driver {
     outcome: Outcome,
     run?: Run,
   ): Promise<Settled | 'cancel_requested'> {
-    const core = this.#core
-    const { store } = core
-    const settles = core.hooks.some(({ settle }) => settle !== undefined)
-    const expiresAt = core.expiryOf(record.operation)
-    const updatedAt = core.now()
+    const node = this.#node
+    const { store } = node
+    const settles = node.hooks.some(({ settle }) => settle !== undefined)
+    const expiresAt = node.expiryOf(record.operation)
+    const updatedAt = node.now()
     const progress = status === 'completed' ? 1 : record.progress
     const ended: RunRecord = {
       ...record,
@@ -204,8 +204,8 @@ export class Driver {
     run?.flushInto(unit)
     const ending: Ending = { status, reason, outcome, settled: !settles, expiresAt, updatedAt }
     unit.add(store.finish({ id: record.id, fence: record.fence }, ending))
-    for (const { onOutcome } of core.hooks) onOutcome?.(ended, outcome, unit)
-    core.failpoint('outcome.before')
+    for (const { onOutcome } of node.hooks) onOutcome?.(ended, outcome, unit)
+    node.failpoint('outcome.before')
     let durability: Durability
     try {
       durability = await unit.commit()
@@ -214,23 +214,23 @@ export class Driver {
       if (refusal === undefined) throw unknown(record, error)
       return refusal.reason === 'cancel_requested' ? 'cancel_requested' : this.#adopted(record)
     }
-    core.failpoint('outcome.after')
-    core.tell('checkpoint.finished', ended)
-    if (settles) await this.settleElsewhere(ended, outcome).catch(core.report)
+    node.failpoint('outcome.after')
+    node.tell('checkpoint.finished', ended)
+    if (settles) await this.settleElsewhere(ended, outcome).catch(node.report)
     return { kind: 'outcome', outcome, durability }
   }
 
   /** Drives what an outcome still has to do in other databases, and remembers that it is done. */
   async settleElsewhere(run: RunRecord, outcome: Outcome): Promise<void> {
-    for (const { settle } of this.#core.hooks) await settle?.(run, outcome)
-    await this.#core.commit(this.#core.store.settle(run.id))
+    for (const { settle } of this.#node.hooks) await settle?.(run, outcome)
+    await this.#node.commit(this.#node.store.settle(run.id))
   }
 
   /** What another owner has recorded, for one that lost the race. */
   async #adopted(record: RunRecord): Promise<Settled> {
-    const outcome = await this.#core.store.outcome(record.id)
+    const outcome = await this.#node.store.outcome(record.id)
     if (outcome !== undefined) return { kind: 'outcome', outcome, durability: undefined }
-    this.#core.tell('checkpoint.lease_lost', record)
+    this.#node.tell('checkpoint.lease_lost', record)
     return { kind: 'lost' }
   }
 }

@@ -1,6 +1,6 @@
 import { encode } from './codec.ts'
-import type { Core } from './core.ts'
 import { CheckpointError } from './errors.ts'
+import type { LocalNode } from './local-node.ts'
 import { problemOutcome } from './outcome.ts'
 import { queuedRun } from './queued-run.ts'
 import type { Recovery } from './recovery.ts'
@@ -36,38 +36,38 @@ export interface ForkOptions extends By {
 
 /** What people do to runs from outside. */
 export class Interventions {
-  readonly #core: Core
+  readonly #node: LocalNode
   readonly #recovery: Recovery
 
-  constructor(core: Core, recovery: Recovery) {
-    this.#core = core
+  constructor(node: LocalNode, recovery: Recovery) {
+    this.#node = node
     this.#recovery = recovery
   }
 
   async cancel(id: string, { actor }: By): Promise<'cancelling' | 'cancelled'> {
-    const run = await this.#change<RunRecord>(id, this.#core.store.cancel(id, this.#core.now()))
-    this.#core.tell('checkpoint.cancel_requested', run, actor)
+    const run = await this.#change<RunRecord>(id, this.#node.store.cancel(id, this.#node.now()))
+    this.#node.tell('checkpoint.cancel_requested', run, actor)
     this.#recovery.cancelHere(id)
-    if (this.#core.live.has(id)) return 'cancelling'
+    if (this.#node.live.has(id)) return 'cancelling'
     await this.#recovery.sweepNow()
     // It may be back in its handler to take its effects back.
-    for (const deadline = this.#core.now() + 1_000; this.#core.live.has(id) && this.#core.now() < deadline; )
-      await this.#core.wakeups.next(id, 1_000)
-    return (await this.#core.store.get(id))?.status === 'cancelled' ? 'cancelled' : 'cancelling'
+    for (const deadline = this.#node.now() + 1_000; this.#node.live.has(id) && this.#node.now() < deadline; )
+      await this.#node.wakeups.next(id, 1_000)
+    return (await this.#node.store.get(id))?.status === 'cancelled' ? 'cancelled' : 'cancelling'
   }
 
   async signal(id: string, name: string, value: unknown, by: By): Promise<void> {
-    const core = this.#core
-    const signalled = await this.#change<RunRecord>(id, core.store.signal(id, name, encode(value), core.now()))
-    core.tell('checkpoint.signalled', signalled, by.actor)
-    if (core.live.has(id)) await this.#recovery.deliverSignals(id)
-    else this.#recovery.sweepAt(core.now())
+    const node = this.#node
+    const signalled = await this.#change<RunRecord>(id, node.store.signal(id, name, encode(value), node.now()))
+    node.tell('checkpoint.signalled', signalled, by.actor)
+    if (node.live.has(id)) await this.#recovery.deliverSignals(id)
+    else this.#recovery.sweepAt(node.now())
   }
 
   /** Goes on with a failed, dead, cancelled, parked or waiting run. Steps whose effects were taken back run again. */
   async retry(id: string, { actor }: By): Promise<'queued'> {
     const run = await this.#found(id)
-    const steps = await this.#core.store.steps(id)
+    const steps = await this.#node.store.steps(id)
     const undone = undoneOf(steps)
     const drop = steps.filter((step) =>
       step.state === 'unwinding'
@@ -75,27 +75,27 @@ export class Interventions {
         : (step.state === 'kept' || step.state === 'started') && undone.has(nameOf(step)),
     )
     await this.#requeue(run, { drop, keep: [] })
-    this.#core.tell('checkpoint.retried', run, actor)
+    this.#node.tell('checkpoint.retried', run, actor)
     return 'queued'
   }
 
   async resolve(id: string, decision: Decision, { actor }: By): Promise<'queued'> {
     const run = await this.#found(id)
     if (run.status !== 'parked') throw new CheckpointError('not_resumable', `Run ${id} is ${run.status}, not parked`)
-    const steps = await this.#core.store.steps(id)
+    const steps = await this.#node.store.steps(id)
     await this.#requeue(run, this.#resolution(run, steps, decision))
-    this.#core.tell('checkpoint.resolved', run, actor)
+    this.#node.tell('checkpoint.resolved', run, actor)
     return 'queued'
   }
 
   /** Makes a run of its own from a run's input and the steps before `fromStep`. Resolves to its id. */
   async fork(id: string, { fromStep, body, version, actor }: ForkOptions): Promise<string> {
-    const core = this.#core
+    const node = this.#node
     const run = await this.#found(id)
     // Effects of a run that is under way may be taken back any moment, from under the fork.
     if (run.status !== 'parked' && !finished.has(run.status))
       throw new CheckpointError('not_resumable', `Run ${id} is ${run.status}; it can be forked once it has ended`)
-    const [input, steps] = await Promise.all([core.store.input(id), core.store.steps(id)])
+    const [input, steps] = await Promise.all([node.store.input(id), node.store.steps(id)])
     if (input === undefined) {
       await this.#found(id)
       throw new CheckpointError('corrupt_record', `Run ${id} has no input`)
@@ -103,7 +103,7 @@ export class Interventions {
     const kept = steps.filter(({ state }) => state === 'kept')
     const at = fromStep === undefined ? 0 : kept.findIndex((step) => isNamed(step, fromStep))
     if (at < 0) throw new CheckpointError('not_found', `Run ${id} kept no step ${fromStep}`)
-    if ((await core.store.get(id))?.revision !== run.revision)
+    if ((await node.store.get(id))?.revision !== run.revision)
       throw new CheckpointError('stale', `Run ${id} went on while it was read`)
     const undone = undoneOf(steps)
     // What was taken back is known as such, so that the handler may make it again whatever was kept after it.
@@ -111,21 +111,21 @@ export class Interventions {
       ...kept.slice(0, at).filter((step) => !undone.has(nameOf(step))),
       ...steps.filter((step) => step.state === 'undone' && undone.has(nameOf(step))),
     ]
-    const now = core.now()
+    const now = node.now()
     const forked: RunRecord = {
       ...queuedRun({ ...run, version: version ?? run.version }, now),
       links: { forkedFrom: id },
     }
     const bytes = typeof body === 'string' ? new TextEncoder().encode(body) : body
     const edited: RunInput = bytes === undefined ? input : { ...input, body: bytes }
-    await core.commit(core.store.accept(forked, edited, { steps: past }))
-    core.tell('checkpoint.forked', forked, actor)
+    await node.commit(node.store.accept(forked, edited, { steps: past }))
+    node.tell('checkpoint.forked', forked, actor)
     this.#recovery.sweepAt(now)
     return forked.id
   }
 
   #resolution(run: RunRecord, steps: readonly StepRecord[], decision: Decision): Pick<Requeue, 'drop' | 'keep'> {
-    const now = this.#core.now()
+    const now = this.#node.now()
     switch (decision.kind) {
       case 'rerun':
         return { drop: steps.filter(({ state }) => state === 'started'), keep: [] }
@@ -154,7 +154,7 @@ export class Interventions {
   }
 
   async #requeue(run: RunRecord, { drop, keep }: Pick<Requeue, 'drop' | 'keep'>): Promise<void> {
-    const { store, now } = this.#core
+    const { store, now } = this.#node
     const { id, revision } = run
     const names = drop.map(({ name, occurrence, state }) => ({ name, occurrence, state }))
     await this.#change(id, store.requeue({ id, revision, drop: names, keep, updatedAt: now() }))
@@ -162,7 +162,7 @@ export class Interventions {
   }
 
   async #found(id: string): Promise<RunRecord> {
-    const run = await this.#core.store.get(id)
+    const run = await this.#node.store.get(id)
     if (run === undefined) throw new CheckpointError('not_found', `There is no run ${id}`)
     if (run.method === precluded) throw new CheckpointError('not_resumable', `Run ${id} was never accepted`)
     return run
@@ -170,7 +170,7 @@ export class Interventions {
 
   async #change<Result>(id: string, write: Write): Promise<Result> {
     try {
-      return await this.#core.commit<Result>(write)
+      return await this.#node.commit<Result>(write)
     } catch (error) {
       const reason = refusalOf(error)?.reason
       if (reason === undefined) throw error

@@ -1,9 +1,9 @@
 import type { Context, Hono } from 'hono'
 import { ByHand, type Checkpoint, type NewCheckpoint } from './by-hand.ts'
-import { Core } from './core.ts'
 import { Driver } from './driver.ts'
 import { CheckpointError } from './errors.ts'
 import { type By, type Decision, type ForkOptions, Interventions } from './interventions.ts'
+import { LocalNode } from './local-node.ts'
 import { type CheckpointHooks, type CheckpointManagerOptions, checkManagerOptions } from './manager-options.ts'
 import type { Answer, Operation, Settled } from './operation.ts'
 import { problemOutcome, responseOf } from './outcome.ts'
@@ -52,7 +52,7 @@ export class CheckpointManager {
   readonly options: CheckpointManagerOptions
   readonly now: () => number
   readonly timers: Timers
-  readonly #core: Core
+  readonly #node: LocalNode
   readonly #byHand: ByHand
   readonly #driver: Driver
   readonly #recovery: Recovery
@@ -61,26 +61,26 @@ export class CheckpointManager {
 
   constructor(options: CheckpointManagerOptions) {
     checkManagerOptions(options)
-    const core = new Core(options)
+    const node = new LocalNode(options)
     this.options = options
-    this.store = core.store
-    this.now = core.now
-    this.timers = core.timers
-    this.#core = core
-    this.#byHand = new ByHand(core)
-    this.#recovery = new Recovery(core, () => this.#driver, this.#byHand)
-    this.#driver = new Driver(core, this.#recovery.sweepAt)
-    this.#interventions = new Interventions(core, this.#recovery)
+    this.store = node.store
+    this.now = node.now
+    this.timers = node.timers
+    this.#node = node
+    this.#byHand = new ByHand(node)
+    this.#recovery = new Recovery(node, () => this.#driver, this.#byHand)
+    this.#driver = new Driver(node, this.#recovery.sweepAt)
+    this.#interventions = new Interventions(node, this.#recovery)
   }
 
   /** Adds hooks of whoever composes this manager with other stores. */
   join(hooks: CheckpointHooks): void {
-    this.#core.hooks.push(hooks)
+    this.#node.hooks.push(hooks)
   }
 
   /** Declares an operation; a name that is taken throws `duplicate_operation`. */
   declare(operation: Operation): void {
-    const { operations } = this.#core
+    const { operations } = this.#node
     if (operations.has(operation.operation)) {
       throw new CheckpointError(
         'duplicate_operation',
@@ -92,7 +92,7 @@ export class CheckpointManager {
 
   /** Finds the app's durable routes, so that their runs can be resumed. Call it once all routes are registered. */
   serve(app: Pick<Hono, 'routes'>): void {
-    for (const [operation, resumer] of resumersOf(app)) this.#core.resumers.set(operation, resumer)
+    for (const [operation, resumer] of resumersOf(app)) this.#node.resumers.set(operation, resumer)
   }
 
   /** Opens the store, takes back what an earlier life of this node left, and sweeps from then on. */
@@ -106,69 +106,69 @@ export class CheckpointManager {
 
   /** Lets live runs finish for `gracefulShutdownMs`, then hands the rest over: the next owner need not wait for a lease. */
   async stop({ gracefulShutdownMs = 30_000 }: { readonly gracefulShutdownMs?: number } = {}): Promise<void> {
-    const core = this.#core
-    core.stopping = true
+    const node = this.#node
+    node.stopping = true
     await this.#recovery.stop()
-    if (core.live.size > 0)
-      await within(Promise.all([...core.live.values()].map(({ settled }) => settled)), gracefulShutdownMs, this.timers)
+    if (node.live.size > 0)
+      await within(Promise.all([...node.live.values()].map(({ settled }) => settled)), gracefulShutdownMs, this.timers)
     await Promise.all(
-      [...core.live].map(async ([id, { run }]) => {
+      [...node.live].map(async ([id, { run }]) => {
         run.stop(new CheckpointError('stopping', 'This process is shutting down'))
-        const record = await core.store.get(id)
+        const record = await node.store.get(id)
         if (record?.fence !== run.fence) return
         await this.#driver.suspend(record, {
           status: 'queued',
           reason: 'handed over at shutdown',
           wakeAt: undefined,
           attempt: record.attempt,
-          updatedAt: core.now(),
+          updatedAt: node.now(),
         })
       }),
-    ).catch(core.report)
+    ).catch(node.report)
     await this.#recovery.leave()
   }
 
   /** Whether it takes no new runs any more. */
   get stopping(): boolean {
-    return this.#core.stopping
+    return this.#node.stopping
   }
 
   get live(): number {
-    return this.#core.live.size
+    return this.#node.live.size
   }
 
   /** This incarnation, as runs name their owner; `undefined` before the start. */
   get owner(): string | undefined {
-    return this.#core.owner === '' ? undefined : this.#core.owner
+    return this.#node.owner === '' ? undefined : this.#node.owner
   }
 
   /** Whether this process runs the handler of that run. */
   isLive(id: string): boolean {
-    return this.#core.live.has(id)
+    return this.#node.live.has(id)
   }
 
   /** The operations that this process can run, by name. */
   get operations(): readonly string[] {
-    return [...this.#core.operations.keys()]
+    return [...this.#node.operations.keys()]
   }
 
   /** Whether this process can run that operation. */
   serves(operation: string): boolean {
-    return this.#core.operations.has(operation)
+    return this.#node.operations.has(operation)
   }
 
   /** Whether a further handler may begin now. */
   get hasRoom(): boolean {
-    return this.#core.room > 0
+    return this.#node.room > 0
   }
 
   /** Makes the acceptance durable: the run, its input, and what the hooks add. Rejects with the unit's refusal. */
   async accept(record: RunRecord, input: RunInput, context: Context): Promise<RunRecord> {
-    const core = this.#core
-    const { store } = core
+    const node = this.#node
+    const { store } = node
     const unit = store.unit()
-    let accepted: RunRecord = record.status === 'running' ? { ...record, owner: core.owner } : record
-    for (const { onAccept } of core.hooks) {
+    let accepted: RunRecord = record.status === 'running' ? { ...record, owner: node.owner } : record
+    for (const { onAccept } of node.hooks) {
       if (onAccept === undefined) continue
       const { links, idempotencySeed } = onAccept(accepted, unit, context)
       if (links === undefined && idempotencySeed === undefined) continue
@@ -179,21 +179,21 @@ export class CheckpointManager {
       }
     }
     unit.add(store.accept(accepted, input))
-    core.failpoint('accept.before')
+    node.failpoint('accept.before')
     const { id, fence } = accepted
     const queued = accepted.status === 'queued'
-    if (!queued) core.spoken.set(id, { id, fence })
+    if (!queued) node.spoken.set(id, { id, fence })
     try {
       await unit.commit()
     } catch (error) {
-      core.spoken.delete(id)
+      node.spoken.delete(id)
       // Whether it was kept is not known: if it was, the sweep finds it without a driver.
-      if (refusalOf(error) === undefined) this.#recovery.sweepAt(core.now() + pollMs)
+      if (refusalOf(error) === undefined) this.#recovery.sweepAt(node.now() + pollMs)
       throw error
     }
-    core.failpoint('accept.after')
-    core.tell('checkpoint.accepted', accepted)
-    if (queued) this.#recovery.sweepAt(core.now())
+    node.failpoint('accept.after')
+    node.tell('checkpoint.accepted', accepted)
+    if (queued) this.#recovery.sweepAt(node.now())
     return accepted
   }
 
@@ -203,7 +203,7 @@ export class CheckpointManager {
     const { runTimeoutMs } = this.options
     if (runTimeoutMs !== undefined) {
       const timer = this.timers.setTimeout(
-        () => void this.cancel(record.id, { actor: 'run timeout' }).catch(this.#core.report),
+        () => void this.cancel(record.id, { actor: 'run timeout' }).catch(this.#node.report),
         runTimeoutMs,
       )
       settled.finally(() => this.timers.clearTimeout(timer)).catch(() => {})
@@ -213,7 +213,7 @@ export class CheckpointManager {
 
   /** The run of a record, as its handler sees it. */
   runOf(record: RunRecord): Run {
-    return this.#core.runOf(record)
+    return this.#node.runOf(record)
   }
 
   /** A fresh record, `queued` if asked or where there is no room to run it now. */
@@ -240,7 +240,7 @@ export class CheckpointManager {
    */
   async preclude(id: string): Promise<boolean> {
     await this.start()
-    const { store } = this.#core
+    const { store } = this.#node
     const fields = { requestId: undefined, operation: 'precluded', version: '1', method: precluded, route: '' } as const
     const record: RunRecord = {
       ...this.newRecord(true, { ...fields, principal: undefined, subject: undefined }),
@@ -248,12 +248,12 @@ export class CheckpointManager {
       status: 'cancelled',
       reason: 'it was not accepted in time, and its key went to another request',
       settled: true,
-      expiresAt: this.#core.expiryOf(fields.operation),
+      expiresAt: this.#node.expiryOf(fields.operation),
     }
     const outcome = problemOutcome(409, 'run_not_accepted', 'The request was not accepted')
     const input = { url: '', headers: [], variables: '{}', body: new Uint8Array() }
     try {
-      await this.#core.commit(store.accept(record, input, { outcome }))
+      await this.#node.commit(store.accept(record, input, { outcome }))
       return true
     } catch (error) {
       if (refusalOf(error)?.reason !== 'exists') throw error
@@ -303,12 +303,12 @@ export class CheckpointManager {
     { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal?: AbortSignal },
   ): Promise<Outcome | undefined> {
     const deadline = this.timers.monotonic() + timeoutMs
-    const { store, live } = this.#core
+    const { store, live } = this.#node
     if (store.watch !== undefined && timeoutMs > 0 && !live.has(id))
-      await this.#core.commit(store.watch(id)).catch(this.#core.report)
+      await this.#node.commit(store.watch(id)).catch(this.#node.report)
     for (;;) {
-      const slice = Math.min(pollMs * (0.75 + this.#core.random() / 2), Math.max(0, deadline - this.timers.monotonic()))
-      const woken = this.#core.wakeups.next(id, slice, signal)
+      const slice = Math.min(pollMs * (0.75 + this.#node.random() / 2), Math.max(0, deadline - this.timers.monotonic()))
+      const woken = this.#node.wakeups.next(id, slice, signal)
       const outcome = await this.outcome(id)
       const givesUp = this.timers.monotonic() >= deadline || signal?.aborted || (this.stopping && !live.has(id))
       if (outcome !== undefined || givesUp) return outcome
@@ -318,7 +318,7 @@ export class CheckpointManager {
 
   /** What happens to a run, until it is finished. `after` is the id of the last event that was seen. */
   watch(id: string, options: { readonly after?: string; readonly signal?: AbortSignal } = {}): AsyncIterable<RunEvent> {
-    return watch(this, (afterMs, signal) => this.#core.wakeups.next(id, afterMs, signal), id, options)
+    return watch(this, (afterMs, signal) => this.#node.wakeups.next(id, afterMs, signal), id, options)
   }
 
   /** Answers a duplicate of a keyed request from the run behind the key, as its `Prefer` field asks. */
@@ -375,7 +375,7 @@ export class CheckpointManager {
     await this.start()
     const fields = { requestId, operation, version: '1', method: byHand, route: '' } as const
     const record = this.newRecord(false, { ...fields, principal: undefined, subject: undefined })
-    return this.#byHand.create({ ...record, status: 'running', fence: 1, owner: this.#core.owner }, data)
+    return this.#byHand.create({ ...record, status: 'running', fence: 1, owner: this.#node.owner }, data)
   }
 
   /** Merges `patch` into the checkpoint's data; `stage` and `progress` (0 to 1) are its own. */

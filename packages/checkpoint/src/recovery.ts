@@ -1,7 +1,7 @@
 import type { ByHand } from './by-hand.ts'
-import type { Core } from './core.ts'
 import { cancelledPlan, type Driver } from './driver.ts'
 import { CheckpointError } from './errors.ts'
+import type { LocalNode } from './local-node.ts'
 import type { Resumer } from './operation.ts'
 import { problemOutcome } from './outcome.ts'
 import { newRunId } from './run-id.ts'
@@ -16,7 +16,7 @@ const longestTimerMs = 2 ** 31 - 1
  * something elsewhere, finished runs past their time. Every pass that fails is followed by another.
  */
 export class Recovery {
-  readonly #core: Core
+  readonly #node: LocalNode
   readonly #driver: () => Driver
   readonly #byHand: ByHand
   #sweeping: Promise<void> | undefined
@@ -28,50 +28,50 @@ export class Recovery {
   #left = false
   #unlisten: (() => Promise<void>) | undefined
 
-  constructor(core: Core, driver: () => Driver, byHand: ByHand) {
-    this.#core = core
+  constructor(node: LocalNode, driver: () => Driver, byHand: ByHand) {
+    this.#node = node
     this.#driver = driver
     this.#byHand = byHand
   }
 
   /** Takes up a new incarnation, takes back what an earlier life of this node left, and goes on from then on. */
   async start(): Promise<void> {
-    const core = this.#core
-    const { store, options } = core
+    const node = this.#node
+    const { store, options } = node
     await store.open()
-    core.owner = `${options.nodeId ?? 'node'}/${newRunId(core.now())}`
+    node.owner = `${options.nodeId ?? 'node'}/${newRunId(node.now())}`
     if (store.shared) {
-      await core.commit<Pulse>(store.beat(core.owner, core.leaseMs))
+      await node.commit<Pulse>(store.beat(node.owner, node.leaseMs))
       this.#beatLater()
     }
     await this.#listen()
     await this.sweep()
-    this.#collectLater(1_000 + core.random() * 9_000)
+    this.#collectLater(1_000 + node.random() * 9_000)
   }
 
   async stop(): Promise<void> {
-    this.#core.timers.clearTimeout(this.#sweepTimer)
-    this.#core.timers.clearTimeout(this.#collectTimer)
+    this.#node.timers.clearTimeout(this.#sweepTimer)
+    this.#node.timers.clearTimeout(this.#collectTimer)
     await this.#sweeping
   }
 
   /** Gives the lease up: what is left of this process's runs may be taken at once. */
   async leave(): Promise<void> {
     this.#left = true
-    this.#core.timers.clearTimeout(this.#beatTimer)
-    await this.#unlisten?.().catch(this.#core.report)
+    this.#node.timers.clearTimeout(this.#beatTimer)
+    await this.#unlisten?.().catch(this.#node.report)
     this.#unlisten = undefined
-    if (this.#core.owner === '' || !this.#core.store.shared) return
-    await this.#core.commit(this.#core.store.leave(this.#core.owner)).catch(this.#core.report)
+    if (this.#node.owner === '' || !this.#node.store.shared) return
+    await this.#node.commit(this.#node.store.leave(this.#node.owner)).catch(this.#node.report)
   }
 
   /** Sweeps no later than `at`. */
   readonly sweepAt = (at: number): void => {
-    if (this.#core.stopping || this.#core.owner === '' || at >= this.#nextSweepAt) return
-    this.#core.timers.clearTimeout(this.#sweepTimer)
+    if (this.#node.stopping || this.#node.owner === '' || at >= this.#nextSweepAt) return
+    this.#node.timers.clearTimeout(this.#sweepTimer)
     this.#nextSweepAt = at
-    const afterMs = Math.min(Math.max(0, at - this.#core.now()), longestTimerMs)
-    this.#sweepTimer = this.#core.timers.setTimeout(() => {
+    const afterMs = Math.min(Math.max(0, at - this.#node.now()), longestTimerMs)
+    this.#sweepTimer = this.#node.timers.setTimeout(() => {
       this.#nextSweepAt = Number.POSITIVE_INFINITY
       if (this.#sweeping === undefined) void this.sweep()
       else this.#again = true
@@ -80,13 +80,13 @@ export class Recovery {
 
   sweep(): Promise<void> {
     this.#sweeping ??= this.#sweep()
-      .catch(this.#core.report)
+      .catch(this.#node.report)
       .finally(() => {
         this.#sweeping = undefined
         // What came up during the sweep may not have been seen by it.
-        const everyMs = this.#again ? 0 : (this.#core.leaseMs / 3) * (0.9 + 0.2 * this.#core.random())
+        const everyMs = this.#again ? 0 : (this.#node.leaseMs / 3) * (0.9 + 0.2 * this.#node.random())
         this.#again = false
-        this.sweepAt(this.#core.now() + everyMs)
+        this.sweepAt(this.#node.now() + everyMs)
       })
     return this.#sweeping
   }
@@ -94,29 +94,29 @@ export class Recovery {
   /** A sweep that sees everything that was there when it was asked for. */
   async sweepNow(): Promise<void> {
     await this.#sweeping
-    if (!this.#core.stopping) await this.sweep()
+    if (!this.#node.stopping) await this.sweep()
   }
 
   async #sweep(): Promise<void> {
-    this.#core.timers.clearTimeout(this.#sweepTimer)
+    this.#node.timers.clearTimeout(this.#sweepTimer)
     this.#nextSweepAt = Number.POSITIVE_INFINITY
-    const core = this.#core
-    const { store, owner } = core
+    const node = this.#node
+    const { store, owner } = node
     const held = await store.held(owner)
-    let orphans = held.filter(({ id }) => !core.live.has(id) && !core.spoken.has(id))
-    while (!core.stopping && core.room > 0) {
-      const limit = Math.min(batch, core.room)
-      const operations = [...core.operations.keys(), ...this.#byHand.operations].filter((name) => this.#runs(name))
+    let orphans = held.filter(({ id }) => !node.live.has(id) && !node.spoken.has(id))
+    while (!node.stopping && node.room > 0) {
+      const limit = Math.min(batch, node.room)
+      const operations = [...node.operations.keys(), ...this.#byHand.operations].filter((name) => this.#runs(name))
       const claim = {
         owner,
         operations,
         orphans: orphans.slice(0, limit),
         alone: !store.shared,
         limit,
-        now: core.now(),
+        now: node.now(),
       }
-      const { runs, nextWakeAt } = await core.commit<Claimed>(store.claim(claim))
-      for (const { id, fence } of runs) core.spoken.set(id, { id, fence })
+      const { runs, nextWakeAt } = await node.commit<Claimed>(store.claim(claim))
+      for (const { id, fence } of runs) node.spoken.set(id, { id, fence })
       await Promise.all(runs.map((run) => this.#recover(run)))
       orphans = orphans.slice(limit)
       if (nextWakeAt !== undefined) this.sweepAt(nextWakeAt)
@@ -124,20 +124,20 @@ export class Recovery {
     }
     for (const run of await store.unsettled(batch)) {
       const outcome = await store.outcome(run.id)
-      if (outcome !== undefined) await this.#driver().settleElsewhere(run, outcome).catch(core.report)
+      if (outcome !== undefined) await this.#driver().settleElsewhere(run, outcome).catch(node.report)
     }
   }
 
   #runs(operation: string): boolean {
-    return this.#core.resumers.has(operation) || this.#byHand.operations.includes(operation)
+    return this.#node.resumers.has(operation) || this.#byHand.operations.includes(operation)
   }
 
   /** A run that cannot be taken up is left as an orphan, for the next sweep. */
   async #recover(run: RunRecord): Promise<void> {
     try {
-      this.#core.tell('checkpoint.resumed', run)
-      const resumer = this.#core.resumers.get(run.operation)
-      if (run.recoveries > (this.#core.options.maxRecoveries ?? 10)) {
+      this.#node.tell('checkpoint.resumed', run)
+      const resumer = this.#node.resumers.get(run.operation)
+      if (run.recoveries > (this.#node.options.maxRecoveries ?? 10)) {
         const outcome = problemOutcome(500, 'run_dead', 'The request could not be finished')
         await this.#driver().finish(run, 'dead', 'taken over too often', outcome)
         this.#done(run)
@@ -145,15 +145,15 @@ export class Recovery {
       else if (run.cancelRequested) await this.#cancelled(run)
       else this.#byHand.resume(run)
     } catch (error) {
-      this.#core.spoken.delete(run.id)
-      this.#core.report(error)
+      this.#node.spoken.delete(run.id)
+      this.#node.report(error)
     }
   }
 
   async #resume(run: RunRecord, resumer: Resumer): Promise<void> {
-    const core = this.#core
-    const operation = core.operations.get(run.operation)!
-    const [input, steps] = await Promise.all([core.store.input(run.id), core.store.steps(run.id)]).catch(unlessErased)
+    const node = this.#node
+    const operation = node.operations.get(run.operation)!
+    const [input, steps] = await Promise.all([node.store.input(run.id), node.store.steps(run.id)]).catch(unlessErased)
     if (input === 'erased') {
       const outcome = problemOutcome(410, 'payload_erased', 'The request was erased')
       await this.#driver().finish(run, 'dead', 'payload_erased', outcome)
@@ -162,7 +162,7 @@ export class Recovery {
     }
     if (input === undefined) {
       // While this process was paused another may have taken the run and ended it, and a third collected it.
-      if ((await core.store.get(run.id))?.fence !== run.fence) {
+      if ((await node.store.get(run.id))?.fence !== run.fence) {
         this.#done(run)
         return
       }
@@ -180,17 +180,17 @@ export class Recovery {
         reason,
         wakeAt: undefined,
         attempt: run.attempt,
-        updatedAt: core.now(),
+        updatedAt: node.now(),
       } as const
       await this.#driver().suspend(run, suspension)
       this.#done(run)
       return
     }
-    const live = core.runOf(run, other && operation.onVersion === 'restart' ? [] : steps)
+    const live = node.runOf(run, other && operation.onVersion === 'restart' ? [] : steps)
     if (run.cancelRequested) live.rewind(cancelledPlan)
     this.#driver()
       .drive(run, live, () => resumer(live, run, input), operation)
-      .catch(core.report)
+      .catch(node.report)
   }
 
   async #cancelled(run: RunRecord): Promise<void> {
@@ -199,75 +199,75 @@ export class Recovery {
   }
 
   #done(run: RunRecord): void {
-    this.#core.spoken.delete(run.id)
-    this.#core.wakeups.wake(run.id)
+    this.#node.spoken.delete(run.id)
+    this.#node.wakeups.wake(run.id)
   }
 
   #beatLater(): void {
-    this.#beatTimer = this.#core.timers.setTimeout(() => {
+    this.#beatTimer = this.#node.timers.setTimeout(() => {
       this.#beat()
-        .catch(this.#core.report)
+        .catch(this.#node.report)
         .finally(() => {
           if (!this.#left) this.#beatLater()
         })
-    }, this.#core.leaseMs / 3)
+    }, this.#node.leaseMs / 3)
   }
 
   async #beat(): Promise<void> {
-    const core = this.#core
-    const { lapsed, cancelRequested } = await core.commit<Pulse>(core.store.beat(core.owner, core.leaseMs))
+    const node = this.#node
+    const { lapsed, cancelRequested } = await node.commit<Pulse>(node.store.beat(node.owner, node.leaseMs))
     for (const id of cancelRequested) this.cancelHere(id)
     if (lapsed) await this.#checkHeld()
   }
 
   /** After a lapse, others may have taken runs whose handlers still go on here. */
   async #checkHeld(): Promise<void> {
-    const live = [...this.#core.live]
-    const held = new Map((await this.#core.store.held(this.#core.owner)).map(({ id, fence }) => [id, fence]))
+    const live = [...this.#node.live]
+    const held = new Map((await this.#node.store.held(this.#node.owner)).map(({ id, fence }) => [id, fence]))
     for (const [id, { run }] of live) {
-      if (held.get(id) === run.fence || this.#core.live.get(id)?.run !== run) continue
+      if (held.get(id) === run.fence || this.#node.live.get(id)?.run !== run) continue
       run.stop(new CheckpointError('lease_lost', `Run ${id} goes on elsewhere; this process may not write to it`))
     }
   }
 
   /** Ends a run of this process that somebody asked to cancel. */
   cancelHere(id: string): void {
-    this.#core.live.get(id)?.run.stop(new CheckpointError('run_cancelled', 'The request was cancelled'))
-    if (this.#core.spoken.has(id)) void this.#byHand.cancel(id).catch(this.#core.report)
+    this.#node.live.get(id)?.run.stop(new CheckpointError('run_cancelled', 'The request was cancelled'))
+    if (this.#node.spoken.has(id)) void this.#byHand.cancel(id).catch(this.#node.report)
   }
 
   async #listen(): Promise<void> {
-    const { store } = this.#core
+    const { store } = this.#node
     if (store.listen === undefined || this.#unlisten !== undefined) return
     this.#unlisten = await store
       .listen((news) => this.#hear(news))
       .catch((error: unknown) => {
-        this.#core.report(error)
+        this.#node.report(error)
         return undefined
       })
   }
 
   #hear(news: StoreNews): void {
-    if (news.kind === 'queued') this.sweepAt(this.#core.now() + Math.floor(this.#core.random() * 10))
-    else if (news.kind === 'finished') this.#core.wakeups.wake(news.id)
+    if (news.kind === 'queued') this.sweepAt(this.#node.now() + Math.floor(this.#node.random() * 10))
+    else if (news.kind === 'finished') this.#node.wakeups.wake(news.id)
     else if (news.kind === 'cancel') this.cancelHere(news.id)
-    else void this.deliverSignals(news.id).catch(this.#core.report)
+    else void this.deliverSignals(news.id).catch(this.#node.report)
   }
 
   /** Gives a run of this process the signals that are kept for it. */
   async deliverSignals(id: string): Promise<void> {
-    const live = this.#core.live.get(id)
+    const live = this.#node.live.get(id)
     if (live === undefined) return
-    for (const step of await this.#core.store.steps(id)) if (step.state === 'signal') live.run.deliver(step)
+    for (const step of await this.#node.store.steps(id)) if (step.state === 'signal') live.run.deliver(step)
   }
 
   #collectLater(afterMs: number): void {
-    if (this.#core.stopping) return
-    this.#collectTimer = this.#core.timers.setTimeout(() => {
+    if (this.#node.stopping) return
+    this.#collectTimer = this.#node.timers.setTimeout(() => {
       this.collect()
-        .catch(this.#core.report)
+        .catch(this.#node.report)
         .finally(() =>
-          this.#collectLater((this.#core.options.gcIntervalMs ?? 3_600_000) * (0.9 + 0.2 * this.#core.random())),
+          this.#collectLater((this.#node.options.gcIntervalMs ?? 3_600_000) * (0.9 + 0.2 * this.#node.random())),
         )
     }, afterMs)
     // A timer of an hour must not keep a process that is otherwise done.
@@ -277,11 +277,11 @@ export class Recovery {
   /** Deletes finished runs past their time, a batch at a time, letting requests through in between. Resolves to how many. */
   async collect(): Promise<number> {
     let collected = 0
-    while (!this.#core.stopping) {
-      const n = await this.#core.commit<number>(this.#core.store.collect(this.#core.now(), batch))
+    while (!this.#node.stopping) {
+      const n = await this.#node.commit<number>(this.#node.store.collect(this.#node.now(), batch))
       collected += n
       if (n < batch) break
-      await new Promise((resolve) => this.#core.timers.setTimeout(() => resolve(undefined), 1))
+      await new Promise((resolve) => this.#node.timers.setTimeout(() => resolve(undefined), 1))
     }
     return collected
   }

@@ -15,8 +15,8 @@ export interface Live {
   readonly settled: Promise<Settled>
 }
 
-/** What the parts of a manager share: its store, who it is, and which runs it has. */
-export class Core {
+/** This process among those of a store, which the parts of a manager share: who it is, which runs it has, whom it tells. */
+export class LocalNode {
   readonly options: CheckpointManagerOptions
   readonly store: CheckpointStore
   readonly now: () => number
