@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { assets, iconUrl, moduleUrl, styleUrl } from '../src/dashboard/assets.ts'
 import { moduleText, styleText } from '../src/dashboard/bundle.ts'
 import { filtersOf } from '../src/dashboard/filters.ts'
-import { samePage } from '../src/dashboard/ground.ts'
+import { samePage } from '../src/dashboard/page-context.ts'
 
 test('gateway G11: the module has less than 40 kB gzipped, evaluates no text and asks nothing of elsewhere', () => {
   const bytes = gzipSync(moduleText).length

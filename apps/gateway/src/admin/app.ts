@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import { dashboard } from '../dashboard/app.tsx'
 import { assets } from '../dashboard/assets.ts'
-import { door } from '../dashboard/door.tsx'
+import { logInRoutes } from '../dashboard/log-in-routes.tsx'
 import type { Gateway } from '../gateway.ts'
 import { notFound } from '../not-found.ts'
 import { problem } from '../problem.ts'
@@ -63,7 +63,7 @@ export function adminApp(gateway: Gateway, access: AdminAccess): Hono<AdminEnv> 
   // What browsers keep for good says nothing about anybody, and comes before what nobody may keep.
   app.route('/', assets())
   app.use(authentication.origin())
-  const { open, stranger } = door(gateway, authentication)
+  const { open, stranger } = logInRoutes(gateway, authentication)
   app.route('/', open)
   app.use(authentication.visitor({ stranger }))
   app.use(permission())

@@ -4,8 +4,8 @@ import type { AdminEnv } from '../admin/visitor.ts'
 import type { Gateway } from '../gateway.ts'
 import { failed, lost, wantsPage } from './failure.tsx'
 import { FiguresFeed } from './figures-feed.ts'
-import type { Ground } from './ground.ts'
 import { pageHeaders } from './headers.ts'
+import type { PageServices } from './page-context.ts'
 import { auditRoutes } from './pages/audit.tsx'
 import { breakerRoutes } from './pages/breakers.tsx'
 import { bulkRoutes } from './pages/bulk.tsx'
@@ -21,7 +21,7 @@ import { systemRoutes } from './pages/system.tsx'
 import { liveStream } from './stream.ts'
 
 /** The bulk page's address has the form of a request's: it comes first. */
-const pages: readonly ((ground: Ground) => Hono<AdminEnv>)[] = [
+const pages: readonly ((services: PageServices) => Hono<AdminEnv>)[] = [
   overviewRoutes,
   bulkRoutes,
   requestListRoutes,
@@ -44,13 +44,13 @@ export function dashboard(gateway: Gateway, api: Hono<AdminEnv>): Hono<AdminEnv>
   const feed = new FiguresFeed(gateway)
   gateway.onStartup(() => feed.start())
   gateway.onShutdown(() => feed.stop())
-  const ground: Ground = { gateway, feed, api }
+  const services: PageServices = { gateway, feed, api }
   const app = new Hono<AdminEnv>()
   app.get('/live', liveStream(feed))
   app.get('/live/history', (c) => c.json(gateway.figures.history()))
   app.use(pageHeaders())
-  app.onError((error, c) => failed(ground, c, error))
-  for (const routes of pages) app.route('/', routes(ground))
-  app.all('*', (c, next) => (wantsPage(c) ? lost(ground, c) : next()))
+  app.onError((error, c) => failed(services, c, error))
+  for (const routes of pages) app.route('/', routes(services))
+  app.all('*', (c, next) => (wantsPage(c) ? lost(services, c) : next()))
   return app
 }

@@ -1,6 +1,6 @@
 /** @jsxImportSource hono/jsx */
 import { AdminProblem, adminError } from '../admin/problems.ts'
-import { type Ground, type PageContext, Refusal } from './ground.ts'
+import { type PageContext, type PageServices, Refusal } from './page-context.ts'
 import { Empty, PageHead } from './view/layout.tsx'
 import { show } from './view/shell.tsx'
 import { Note } from './view/status.tsx'
@@ -11,17 +11,17 @@ export function wantsPage(c: PageContext): boolean {
 }
 
 /** Says what could not be done, and that nothing was. */
-export function failed(ground: Ground, c: PageContext, error: Error): Response | Promise<Response> {
+export function failed(services: PageServices, c: PageContext, error: Error): Response | Promise<Response> {
   const known =
     error instanceof Refusal || error instanceof AdminProblem
       ? { status: error.status, code: error.code, message: error.message }
       : undefined
-  if (known === undefined || !wantsPage(c)) return adminError(error, c, (cause) => ground.gateway.report(cause))
+  if (known === undefined || !wantsPage(c)) return adminError(error, c, (cause) => services.gateway.report(cause))
   const { status, code, message } = known
-  if (status === 404) return lost(ground, c, message)
+  if (status === 404) return lost(services, c, message)
   const back = refererOf(c)
   return show(
-    ground,
+    services,
     c,
     { title: 'Not done', path: new URL(c.req.url).pathname, status: status as 409 },
     <div class="stack">
@@ -44,9 +44,9 @@ export function failed(ground: Ground, c: PageContext, error: Error): Response |
 }
 
 /** Says that there is nothing at this address. */
-export function lost(ground: Ground, c: PageContext, message = 'There is no page at this address.') {
+export function lost(services: PageServices, c: PageContext, message = 'There is no page at this address.') {
   return show(
-    ground,
+    services,
     c,
     { title: 'Not found', path: new URL(c.req.url).pathname, status: 404 },
     <>

@@ -4,19 +4,19 @@ import { deleteCookie, getCookie, setCookie } from 'hono/cookie'
 import { type Authentication, sessionCookie } from '../admin/authentication.ts'
 import type { AdminEnv } from '../admin/visitor.ts'
 import type { Gateway } from '../gateway.ts'
-import { samePage, themeCookie, themeOf } from './ground.ts'
 import { pageHeaders } from './headers.ts'
+import { samePage, themeCookie, themeOf } from './page-context.ts'
 import { LogIn } from './pages/log-in.tsx'
 
 /** What is open to everybody: the log-in, and the way there for whoever is not known. */
-export interface Door {
+export interface LogInRoutes {
   readonly open: Hono<AdminEnv>
   /** Sends a browser that wants a page to the log-in; anything else gets the refusal. */
   stranger(c: Context, refusal: Response): Response
 }
 
 /** The log-in takes the token once and gives the browser a session, which no script can read and no other site can use. */
-export function door(gateway: Gateway, authentication: Authentication): Door {
+export function logInRoutes(gateway: Gateway, authentication: Authentication): LogInRoutes {
   const open = new Hono<AdminEnv>()
   open.use('/login', pageHeaders())
 

@@ -7,8 +7,8 @@ import type { Gateway } from '../gateway.ts'
 import type { FiguresFeed } from './figures-feed.ts'
 import type { Visitor } from './view/layout.tsx'
 
-/** What the pages stand on. */
-export interface Ground {
+/** What pages are made from. */
+export interface PageServices {
   readonly gateway: Gateway
   readonly feed: FiguresFeed
   /** The admin API, for callers in this process. */
@@ -21,7 +21,7 @@ export type PageContext = Context<AdminEnv>
 export const themeCookie = 'gw_theme'
 
 /** The admin API in the name of whoever asks for the page; what it does bears their request's id. */
-export function clientOf({ api }: Ground, c: PageContext): AdminClient {
+export function clientOf({ api }: PageServices, c: PageContext): AdminClient {
   const { role, actor, requestId } = c.var
   return adminClient({
     url: 'http://admin',

@@ -7,7 +7,7 @@ import { Time } from '../../admin/parameters.ts'
 import type { AdminEnv } from '../../admin/visitor.ts'
 import { newestEvents } from '../../newest-events.ts'
 import { fieldTime, filtersOf, withFilters } from '../filters.ts'
-import { clientOf, type Ground, Refusal, read } from '../ground.ts'
+import { clientOf, type PageServices, Refusal, read } from '../page-context.ts'
 import { TextFilter } from '../view/filter-field.tsx'
 import { FilterForm } from '../view/filter-form.tsx'
 import { count } from '../view/format.ts'
@@ -33,8 +33,8 @@ interface Verified {
 }
 
 /** `/audit`: the audit trail, newest first. */
-export function auditRoutes(ground: Ground): Hono<AdminEnv> {
-  const { events } = ground.gateway
+export function auditRoutes(services: PageServices): Hono<AdminEnv> {
+  const { events } = services.gateway
   const app = new Hono<AdminEnv>()
   let verified: Verified | undefined
 
@@ -44,7 +44,7 @@ export function auditRoutes(ground: Ground): Hono<AdminEnv> {
     const page = await newestEvents(events, storeFilterOf(filters), { before: positionOf(before), limit: pageSize })
     const [notes, head] = await Promise.all([checkpoints(events), events.store.head()])
     return show(
-      ground,
+      services,
       c,
       { title: 'Audit trail', path: '/audit' },
       <Audit
@@ -60,10 +60,10 @@ export function auditRoutes(ground: Ground): Hono<AdminEnv> {
   })
 
   app.get('/audit/verification', async (c) => {
-    const found = await verify(clientOf(ground, c))
+    const found = await verify(clientOf(services, c))
     verified = { at: Date.now(), by: c.var.actor, found }
     return show(
-      ground,
+      services,
       c,
       { title: 'Verification', path: '/audit/verification' },
       <VerificationPage verified={verified} />,

@@ -2,7 +2,7 @@
 import { Hono } from 'hono'
 import type { AdminClient } from '../../admin/client.ts'
 import type { AdminEnv } from '../../admin/visitor.ts'
-import { clientOf, type Ground, Refusal, read } from '../ground.ts'
+import { clientOf, type PageServices, Refusal, read } from '../page-context.ts'
 import { Confirm } from '../view/confirm.tsx'
 import { count, period } from '../view/format.ts'
 import { Empty, PageHead } from '../view/layout.tsx'
@@ -43,28 +43,28 @@ const words: Readonly<
 }
 
 /** `/breakers`: the circuit breakers, their history, and what may be done to them. */
-export function breakerRoutes(ground: Ground): Hono<AdminEnv> {
+export function breakerRoutes(services: PageServices): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>()
   app.get('/breakers', async (c) => {
-    const client = clientOf(ground, c)
-    const names = [...ground.gateway.breakers.all.keys()]
+    const client = clientOf(services, c)
+    const names = [...services.gateway.breakers.all.keys()]
     const breakers = await Promise.all(names.map((name) => detailOf(client, name)))
     const { done, name = '' } = c.req.query()
     const action = actions.find((each) => each === done)
     return show(
-      ground,
+      services,
       c,
       {
         title: 'Breakers',
         path: '/breakers',
         done:
-          action === undefined || !ground.gateway.breakers.all.has(name)
+          action === undefined || !services.gateway.breakers.all.has(name)
             ? undefined
             : { tone: 'good', text: `The breaker ${name} ${words[action].done}.` },
       },
       <Breakers
         breakers={breakers}
-        traceOf={(name) => ground.feed.trace('breaker', name)}
+        traceOf={(name) => services.feed.trace('breaker', name)}
         mayAct={c.var.role === 'operate'}
       />,
     )
@@ -72,11 +72,11 @@ export function breakerRoutes(ground: Ground): Hono<AdminEnv> {
   for (const action of actions) {
     app.get(`/breakers/:name/${action}`, (c) => {
       const name = c.req.param('name')
-      const breaker = ground.gateway.breakers.find(name)
+      const breaker = services.gateway.breakers.find(name)
       if (breaker === undefined) throw new Refusal(404, 'not_found', `There is no breaker ${name}.`)
       const { title, submit, effect } = words[action]
       return show(
-        ground,
+        services,
         c,
         { title: `${title} ${name}`, path: '/breakers' },
         <Confirm
@@ -98,7 +98,7 @@ export function breakerRoutes(ground: Ground): Hono<AdminEnv> {
     })
     app.post(`/breakers/:name/${action}`, async (c) => {
       const name = c.req.param('name')
-      await read(clientOf(ground, c).admin['circuit-breaker'][':name'][':action'].$post({ param: { name, action } }))
+      await read(clientOf(services, c).admin['circuit-breaker'][':name'][':action'].$post({ param: { name, action } }))
       return c.redirect(`/breakers?${new URLSearchParams({ done: action, name })}`, 303)
     })
   }

@@ -2,7 +2,7 @@
 import { Hono } from 'hono'
 import type { AdminEnv } from '../../admin/visitor.ts'
 import { filtersOf, withFilters } from '../filters.ts'
-import { clientOf, type Ground, type PageContext, Refusal, read } from '../ground.ts'
+import { clientOf, type PageContext, type PageServices, Refusal, read } from '../page-context.ts'
 import { Confirm } from '../view/confirm.tsx'
 import { count } from '../view/format.ts'
 import { show } from '../view/shell.tsx'
@@ -33,16 +33,16 @@ const words: Readonly<Record<Action, { readonly does: string; readonly effect: s
 const limit = 1_000
 
 /** `/requests/bulk`: one action on what is ticked, or on all that a filter shows. Looks first and counts, then asks. */
-export function bulkRoutes(ground: Ground): Hono<AdminEnv> {
+export function bulkRoutes(services: PageServices): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>()
 
   app.get('/requests/bulk', async (c) => {
     const action = actionOf(c.req.query('action'))
     const filters: RequestFilters = filtersOf(c.req.url, requestFilters)
     const ids = c.req.queries('id') ?? []
-    const found = ids.length > 0 ? await ticked(ground, c, ids, action) : await counted(ground, c, filters, action)
+    const found = ids.length > 0 ? await ticked(services, c, ids, action) : await counted(services, c, filters, action)
     return show(
-      ground,
+      services,
       c,
       { title: `${words[action].does} requests`, path: '/requests/bulk' },
       <AskBulk action={action} filters={filters} ids={ids} found={found} />,
@@ -54,7 +54,7 @@ export function bulkRoutes(ground: Ground): Hono<AdminEnv> {
     const action = actionOf(form.get('action'))
     const ids = form.getAll('id').map(String)
     const back = String(form.get('back') ?? '/requests')
-    const came = ids.length > 0 ? await actOn(ground, c, ids, action) : await actOnFilter(ground, c, form, action)
+    const came = ids.length > 0 ? await actOn(services, c, ids, action) : await actOnFilter(services, c, form, action)
     const { pathname, searchParams } = new URL(back, 'http://here')
     if (pathname !== '/requests') throw new Refusal(400, 'invalid_body', 'Expected `back` to be the list')
     for (const [name, value] of Object.entries(came)) searchParams.set(name, String(value))
@@ -72,15 +72,20 @@ interface Found {
 }
 
 /** Counts what a filter shows and the action applies to. Nothing is changed. */
-async function counted(ground: Ground, c: PageContext, filter: RequestFilters, action: Action): Promise<Found> {
+async function counted(services: PageServices, c: PageContext, filter: RequestFilters, action: Action): Promise<Found> {
   const answer = await read(
-    clientOf(ground, c).admin.requests.bulk.$post({ json: { filter, action, dryRun: true, limit } }),
+    clientOf(services, c).admin.requests.bulk.$post({ json: { filter, action, dryRun: true, limit } }),
   )
   const { count, exact, sample, confirmation } = answer
   return { count, exact, sample, confirmation, left: 0 }
 }
 
-async function ticked({ gateway }: Ground, _c: PageContext, ids: readonly string[], action: Action): Promise<Found> {
+async function ticked(
+  { gateway }: PageServices,
+  _c: PageContext,
+  ids: readonly string[],
+  action: Action,
+): Promise<Found> {
   const runs = await Promise.all(ids.slice(0, limit).map((id) => gateway.checkpoints.get(id)))
   const fit = runs.filter((run) => run !== undefined && applies(action, run.status)).map((run) => run!)
   return { count: fit.length, exact: true, sample: fit, confirmation: null, left: ids.length - fit.length }
@@ -92,17 +97,17 @@ function applies(action: Action, status: string): boolean {
     : ['waiting', 'parked', 'failed', 'dead', 'cancelled'].includes(status)
 }
 
-async function actOnFilter(ground: Ground, c: PageContext, form: FormData, action: Action) {
+async function actOnFilter(services: PageServices, c: PageContext, form: FormData, action: Action) {
   const filter = JSON.parse(String(form.get('filter') ?? '{}')) as RequestFilters
   const confirmation = String(form.get('confirmation') ?? '')
   const { done, failed, remaining } = await read(
-    clientOf(ground, c).admin.requests.bulk.$post({ json: { filter, action, confirmation, limit } }),
+    clientOf(services, c).admin.requests.bulk.$post({ json: { filter, action, confirmation, limit } }),
   )
   return { done: action, n: done, failed, left: remaining }
 }
 
-async function actOn(ground: Ground, c: PageContext, ids: readonly string[], action: Action) {
-  const at = clientOf(ground, c).admin.requests[':id'][':action']
+async function actOn(services: PageServices, c: PageContext, ids: readonly string[], action: Action) {
+  const at = clientOf(services, c).admin.requests[':id'][':action']
   const results = await Promise.allSettled(ids.slice(0, limit).map((id) => read(at.$post({ param: { id, action } }))))
   const failed = results.filter(({ status }) => status === 'rejected').length
   return { done: action, n: results.length - failed, failed, left: Math.max(0, ids.length - limit) }

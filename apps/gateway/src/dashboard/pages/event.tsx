@@ -3,7 +3,7 @@ import type { EventRecord } from '@gw/events'
 import { Hono } from 'hono'
 import type { AdminClient } from '../../admin/client.ts'
 import type { AdminEnv } from '../../admin/visitor.ts'
-import { clientOf, type Ground, type PageContext, Refusal, read } from '../ground.ts'
+import { clientOf, type PageContext, type PageServices, Refusal, read } from '../page-context.ts'
 import { Card, PageHead } from '../view/layout.tsx'
 import { show } from '../view/shell.tsx'
 import { Note } from '../view/status.tsx'
@@ -14,22 +14,22 @@ const prove = (client: AdminClient, position: string) => read(client.admin.event
 type Proof = Awaited<ReturnType<typeof prove>>
 
 /** `/audit/{position}`: one event, and what proves that it is in the log. */
-export function eventRoutes(ground: Ground): Hono<AdminEnv> {
+export function eventRoutes(services: PageServices): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>()
   app.get('/audit/:position{[0-9]+}', async (c) => {
-    const event = await eventAt(ground, c)
+    const event = await eventAt(services, c)
     return show(
-      ground,
+      services,
       c,
       { title: `Event #${event.position}`, path: `/audit/${event.position}` },
       <EventPage event={event} />,
     )
   })
   app.get('/audit/:position{[0-9]+}/proof', async (c) => {
-    const event = await eventAt(ground, c)
-    const proof = await prove(clientOf(ground, c), event.position)
+    const event = await eventAt(services, c)
+    const proof = await prove(clientOf(services, c), event.position)
     return show(
-      ground,
+      services,
       c,
       { title: `Proof of event #${event.position}`, path: `/audit/${event.position}/proof` },
       <ProofPage event={event} proof={proof} />,
@@ -38,7 +38,7 @@ export function eventRoutes(ground: Ground): Hono<AdminEnv> {
   return app
 }
 
-async function eventAt({ gateway: { events } }: Ground, c: PageContext): Promise<EventRecord> {
+async function eventAt({ gateway: { events } }: PageServices, c: PageContext): Promise<EventRecord> {
   const text = c.req.param('position') ?? ''
   await events.start()
   const position = text.length > 19 ? 0n : BigInt(text)

@@ -3,7 +3,7 @@ import { Hono } from 'hono'
 import type { AdminClient } from '../../admin/client.ts'
 import type { AdminEnv } from '../../admin/visitor.ts'
 import { filtersOf, withFilters } from '../filters.ts'
-import { clientOf, type Ground, read } from '../ground.ts'
+import { clientOf, type PageServices, read } from '../page-context.ts'
 import { Confirm } from '../view/confirm.tsx'
 import { TextFilter } from '../view/filter-field.tsx'
 import { bytes, count, period } from '../view/format.ts'
@@ -17,12 +17,12 @@ const find = (client: AdminClient, query: Scope) => read(client.admin.keys.$get(
 type Key = Awaited<ReturnType<typeof find>>['keys'][number]
 
 /** `/keys`: finding an idempotency key, freeing it, and erasing what a principal has. */
-export function keyRoutes(ground: Ground): Hono<AdminEnv> {
+export function keyRoutes(services: PageServices): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>()
   app.get('/keys', async (c) => {
     const scope: Scope = filtersOf(c.req.url, names)
     const asked = scope.hash !== undefined || (scope.key !== undefined && scope.route !== undefined)
-    const found = asked ? (await find(clientOf(ground, c), scope)).keys : undefined
+    const found = asked ? (await find(clientOf(services, c), scope)).keys : undefined
     const erased = c.req.query('erased')
     const done =
       c.req.query('done') === 'release'
@@ -31,18 +31,18 @@ export function keyRoutes(ground: Ground): Hono<AdminEnv> {
           ? undefined
           : { tone: 'good' as const, text: `${count(Number(erased) || 0)} kept answers were removed.` }
     return show(
-      ground,
+      services,
       c,
       { title: 'Keys', path: '/keys', done },
-      <Keys scope={scope} found={found} mayAct={c.var.role === 'operate'} held={ground.gateway.idempotency.held} />,
+      <Keys scope={scope} found={found} mayAct={c.var.role === 'operate'} held={services.gateway.idempotency.held} />,
     )
   })
 
   app.get('/keys/release', async (c) => {
     const hash = c.req.query('hash') ?? ''
-    const [key] = (await find(clientOf(ground, c), { hash })).keys
+    const [key] = (await find(clientOf(services, c), { hash })).keys
     return show(
-      ground,
+      services,
       c,
       { title: 'Release a key', path: '/keys/release' },
       <Confirm
@@ -68,13 +68,13 @@ export function keyRoutes(ground: Ground): Hono<AdminEnv> {
   })
   app.post('/keys/release', async (c) => {
     const hash = String((await c.req.formData()).get('hash') ?? '')
-    await read(clientOf(ground, c).admin.keys.release.$post({ json: { hash } }))
+    await read(clientOf(services, c).admin.keys.release.$post({ json: { hash } }))
     return c.redirect(withFilters('/keys', { hash, done: 'release' }), 303)
   })
 
   app.get('/keys/erase', (c) =>
     show(
-      ground,
+      services,
       c,
       { title: 'Erase the keys of a principal', path: '/keys/erase' },
       <Confirm
@@ -114,7 +114,7 @@ export function keyRoutes(ground: Ground): Hono<AdminEnv> {
     const form = await c.req.formData()
     const tenant = String(form.get('tenant') ?? '')
     const { erased } = await read(
-      clientOf(ground, c).admin.keys.erase.$post({
+      clientOf(services, c).admin.keys.erase.$post({
         json: { principal: String(form.get('principal') ?? ''), ...(tenant === '' ? {} : { tenant }) },
       }),
     )

@@ -1,12 +1,12 @@
 import { nodesOf } from '../../admin/nodes.ts'
-import type { Ground } from '../ground.ts'
 import { noticesOf } from '../notices.ts'
+import type { PageServices } from '../page-context.ts'
 import type { OverviewProps } from './overview.tsx'
 
 const startedAt = Date.now() - performance.now()
 
 /** Reads what the first page shows. */
-export async function overviewOf({ gateway, feed }: Ground): Promise<OverviewProps> {
+export async function overviewOf({ gateway, feed }: PageServices): Promise<OverviewProps> {
   const [figures, nodes] = await Promise.all([feed.look(), nodesOf(gateway).catch(() => [])])
   return {
     phase: gateway.admission.phase,
@@ -45,6 +45,6 @@ export async function overviewOf({ gateway, feed }: Ground): Promise<OverviewPro
 }
 
 /** The one process of a storage that takes no other and so keeps no leases. */
-function aloneOf({ checkpoints }: Ground['gateway']) {
+function aloneOf({ checkpoints }: PageServices['gateway']) {
   return checkpoints.owner === undefined ? [] : [{ owner: checkpoints.owner, leaseRemainingMs: undefined }]
 }

@@ -1,8 +1,8 @@
 /** @jsxImportSource hono/jsx */
 import { Hono } from 'hono'
 import type { AdminEnv } from '../../admin/visitor.ts'
-import type { Ground } from '../ground.ts'
 import type { Notice } from '../notices.ts'
+import type { PageServices } from '../page-context.ts'
 import { Capacity } from '../view/capacity.tsx'
 import { count, figure } from '../view/format.ts'
 import { Card, Empty, PageHead } from '../view/layout.tsx'
@@ -57,11 +57,11 @@ export interface OverviewProps {
 }
 
 /** `/`: the overview. */
-export function overviewRoutes(ground: Ground): Hono<AdminEnv> {
+export function overviewRoutes(services: PageServices): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>()
   app.get('/', async (c) => {
-    const props = await overviewOf(ground)
-    return show(ground, c, { title: 'Overview', path: '/' }, <Overview {...props} />)
+    const props = await overviewOf(services)
+    return show(services, c, { title: 'Overview', path: '/' }, <Overview {...props} />)
   })
   return app
 }

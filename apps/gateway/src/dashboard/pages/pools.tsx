@@ -3,7 +3,7 @@ import type { NoticedLeak } from '@gw/pool'
 import { Hono } from 'hono'
 import type { AdminClient } from '../../admin/client.ts'
 import type { AdminEnv } from '../../admin/visitor.ts'
-import { clientOf, type Ground, Refusal, read } from '../ground.ts'
+import { clientOf, type PageServices, Refusal, read } from '../page-context.ts'
 import { Capacity } from '../view/capacity.tsx'
 import { Confirm } from '../view/confirm.tsx'
 import { count, period } from '../view/format.ts'
@@ -24,15 +24,15 @@ const doneTexts: Readonly<Record<string, string>> = {
 }
 
 /** `/pools`: the connection pools, and what may be done to them. */
-export function poolRoutes(ground: Ground): Hono<AdminEnv> {
-  const { pools } = ground.gateway
+export function poolRoutes(services: PageServices): Hono<AdminEnv> {
+  const { pools } = services.gateway
   const app = new Hono<AdminEnv>()
   app.get('/pools', async (c) => {
-    const client = clientOf(ground, c)
+    const client = clientOf(services, c)
     const details = await Promise.all([...pools.all.keys()].map((name) => detailOf(client, name)))
     const { done = '', name = '' } = c.req.query()
     return show(
-      ground,
+      services,
       c,
       {
         title: 'Pools',
@@ -45,7 +45,7 @@ export function poolRoutes(ground: Ground): Hono<AdminEnv> {
       <Pools
         pools={details}
         leaksOf={(name) => pools.all.get(name)?.leaks ?? []}
-        traceOf={(name) => ground.feed.trace('pool', name)}
+        traceOf={(name) => services.feed.trace('pool', name)}
         mayAct={c.var.role === 'operate'}
       />,
     )
@@ -60,7 +60,7 @@ export function poolRoutes(ground: Ground): Hono<AdminEnv> {
     const name = c.req.param('name')
     const metrics = found(name)
     return show(
-      ground,
+      services,
       c,
       { title: `Refresh ${name}`, path: '/pools' },
       <Confirm
@@ -79,14 +79,14 @@ export function poolRoutes(ground: Ground): Hono<AdminEnv> {
   })
   app.post('/pools/:name/refresh', async (c) => {
     const name = c.req.param('name')
-    await read(clientOf(ground, c).admin['connection-pools'][':name'].refresh.$post({ param: { name } }))
+    await read(clientOf(services, c).admin['connection-pools'][':name'].refresh.$post({ param: { name } }))
     return c.redirect(`/pools?${new URLSearchParams({ done: 'refresh', name })}`, 303)
   })
   app.get('/pools/:name/resize', (c) => {
     const name = c.req.param('name')
     const { minConnections, maxConnections } = found(name)
     return show(
-      ground,
+      services,
       c,
       { title: `Resize ${name}`, path: '/pools' },
       <Confirm
@@ -120,7 +120,7 @@ export function poolRoutes(ground: Ground): Hono<AdminEnv> {
     const form = await c.req.formData()
     const [min, max] = [Number(form.get('min')), Number(form.get('max'))]
     await read(
-      clientOf(ground, c).admin['connection-pools'][':name'].resize.$post({ param: { name }, json: { min, max } }),
+      clientOf(services, c).admin['connection-pools'][':name'].resize.$post({ param: { name }, json: { min, max } }),
     )
     return c.redirect(`/pools?${new URLSearchParams({ done: 'resize', name })}`, 303)
   })

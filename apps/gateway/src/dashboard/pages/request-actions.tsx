@@ -1,7 +1,7 @@
 /** @jsxImportSource hono/jsx */
 import { Hono } from 'hono'
 import type { AdminEnv } from '../../admin/visitor.ts'
-import { clientOf, type Ground, Refusal, read } from '../ground.ts'
+import { clientOf, type PageServices, Refusal, read } from '../page-context.ts'
 import { Confirm } from '../view/confirm.tsx'
 import { show } from '../view/shell.tsx'
 import { RunBadge } from '../view/status.tsx'
@@ -43,16 +43,16 @@ export const doneTexts: Readonly<Record<string, string>> = {
 }
 
 /** `/requests/{id}/{action}`: each action asks first, and does it on POST. */
-export function requestActionRoutes(ground: Ground): Hono<AdminEnv> {
+export function requestActionRoutes(services: PageServices): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>()
   for (const { name } of actions) {
     app.get(`/requests/:id/${name}`, async (c) => {
       const id = c.req.param('id')
-      const client = clientOf(ground, c)
+      const client = clientOf(services, c)
       const detail = await read(client.admin.requests[':id'].$get({ param: { id } }))
-      const body = name === 'fork' ? await bodyOf(ground, id) : undefined
+      const body = name === 'fork' ? await bodyOf(services, id) : undefined
       return show(
-        ground,
+        services,
         c,
         { title: titles[name], path: `/requests/${id}/${name}` },
         <Ask name={name} detail={detail} body={body} fromStep={c.req.query('step')} />,
@@ -62,7 +62,7 @@ export function requestActionRoutes(ground: Ground): Hono<AdminEnv> {
       const id = c.req.param('id')
       const form = await c.req.formData()
       const field = (field: string) => String(form.get(field) ?? '')
-      const { admin } = clientOf(ground, c)
+      const { admin } = clientOf(services, c)
       const at = admin.requests[':id']
       let shown = id
       if (name === 'fork') {
@@ -324,7 +324,7 @@ function jsonOf(name: string, text: string): unknown {
 }
 
 /** The body as it was sent, where it is text. */
-async function bodyOf({ gateway }: Ground, id: string): Promise<string | undefined> {
+async function bodyOf({ gateway }: PageServices, id: string): Promise<string | undefined> {
   const input = await gateway.checkpoints.store.input(id).catch(() => undefined)
   if (input === undefined || input.body.length > 65_536) return undefined
   try {

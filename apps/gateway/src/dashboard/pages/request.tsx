@@ -2,7 +2,7 @@
 import { Hono } from 'hono'
 import type { AdminClient } from '../../admin/client.ts'
 import type { AdminEnv } from '../../admin/visitor.ts'
-import { clientOf, type Ground, read } from '../ground.ts'
+import { clientOf, type PageServices, read } from '../page-context.ts'
 import { period } from '../view/format.ts'
 import { Card, Empty } from '../view/layout.tsx'
 import { PayloadView } from '../view/payload.tsx'
@@ -24,15 +24,15 @@ export type Detail = Answer<typeof detailOf>
 export type Payloads = Answer<typeof payloadsOf>
 
 /** `/requests/{id}`: one request. */
-export function requestPageRoutes(ground: Ground): Hono<AdminEnv> {
+export function requestPageRoutes(services: PageServices): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>()
   app.get('/requests/:id', async (c) => {
     const id = c.req.param('id')
-    const client = clientOf(ground, c)
+    const client = clientOf(services, c)
     const [detail, payloads] = await Promise.all([detailOf(client, id), payloadsOf(client, id)])
     const done = doneTexts[c.req.query('done') ?? '']
     return show(
-      ground,
+      services,
       c,
       {
         title: `${detail.request.operation} ${id}`,

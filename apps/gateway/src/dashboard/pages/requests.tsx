@@ -4,7 +4,7 @@ import type { z } from 'zod'
 import type { RequestShape } from '../../admin/request-shapes.ts'
 import type { AdminEnv } from '../../admin/visitor.ts'
 import { fieldTime, filtersOf, withFilters } from '../filters.ts'
-import { clientOf, type Ground, read } from '../ground.ts'
+import { clientOf, type PageServices, read } from '../page-context.ts'
 import { ChoiceFilter, TextFilter } from '../view/filter-field.tsx'
 import { FilterForm } from '../view/filter-form.tsx'
 import { count } from '../view/format.ts'
@@ -25,18 +25,18 @@ const pageSize = '50'
 const rare = ['request_id', 'stage', 'from', 'to'] as const
 
 /** `/requests`: durable requests, newest first. */
-export function requestListRoutes(ground: Ground): Hono<AdminEnv> {
+export function requestListRoutes(services: PageServices): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>()
   app.get('/requests', async (c) => {
     const filters: RequestFilters = filtersOf(c.req.url, requestFilters)
     const { cursor, done, n } = c.req.query()
     const page = await read(
-      clientOf(ground, c).admin.requests.$get({
+      clientOf(services, c).admin.requests.$get({
         query: { ...filters, limit: pageSize, ...(cursor === undefined ? {} : { cursor }) },
       }),
     )
     return show(
-      ground,
+      services,
       c,
       { title: 'Requests', path: '/requests', done: bulkDone(done, n, c.req.query('failed'), c.req.query('left')) },
       <Requests
@@ -45,7 +45,7 @@ export function requestListRoutes(ground: Ground): Hono<AdminEnv> {
         counts={page.counts}
         cursor={cursor}
         next={page.cursor}
-        operations={ground.gateway.checkpoints.operations}
+        operations={services.gateway.checkpoints.operations}
         mayAct={c.var.role === 'operate'}
       />,
     )

@@ -2,7 +2,7 @@
 import { Hono } from 'hono'
 import type { AdminClient } from '../../admin/client.ts'
 import type { AdminEnv } from '../../admin/visitor.ts'
-import { clientOf, type Ground, read } from '../ground.ts'
+import { clientOf, type PageServices, read } from '../page-context.ts'
 import { Confirm } from '../view/confirm.tsx'
 import { bytes, count, figure } from '../view/format.ts'
 import { Card, Empty, PageHead } from '../view/layout.tsx'
@@ -36,13 +36,13 @@ const asks = {
 type Action = keyof typeof asks
 
 /** `/storage`: what lies where, how much it is, and what is still to be done. */
-export function storageRoutes(ground: Ground): Hono<AdminEnv> {
+export function storageRoutes(services: PageServices): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>()
   app.get('/storage', async (c) => {
-    const storage = await storageOf(clientOf(ground, c))
-    const commits = await ground.feed.look()
+    const storage = await storageOf(clientOf(services, c))
+    const commits = await services.feed.look()
     return show(
-      ground,
+      services,
       c,
       { title: 'Storage', path: '/storage', done: doneOf(c.req.query('done'), c.req.query('n')) },
       <StoragePage
@@ -57,7 +57,7 @@ export function storageRoutes(ground: Ground): Hono<AdminEnv> {
     app.get(`/storage/${action}`, (c) => {
       const { title, submit, effect } = asks[action]
       return show(
-        ground,
+        services,
         c,
         { title, path: '/storage' },
         <Confirm
@@ -70,7 +70,7 @@ export function storageRoutes(ground: Ground): Hono<AdminEnv> {
       )
     })
     app.post(`/storage/${action}`, async (c) => {
-      const { storage } = clientOf(ground, c).admin
+      const { storage } = clientOf(services, c).admin
       const n =
         action === 'collect'
           ? (await read(storage.collect.$post())).collected

@@ -3,8 +3,8 @@ import { Hono } from 'hono'
 import type { AdminClient } from '../../admin/client.ts'
 import type { AdminEnv } from '../../admin/visitor.ts'
 import { findingsOf } from '../findings.ts'
-import { clientOf, type Ground, read } from '../ground.ts'
 import type { Notice } from '../notices.ts'
+import { clientOf, type PageServices, read } from '../page-context.ts'
 import { Confirm } from '../view/confirm.tsx'
 import { bytes, count, period } from '../view/format.ts'
 import { Card, Empty, PageHead } from '../view/layout.tsx'
@@ -16,12 +16,12 @@ const systemOf = (client: AdminClient) => read(client.admin.system.$get())
 type System = Awaited<ReturnType<typeof systemOf>>
 
 /** `/system`: this process, its like, its configuration, and its end. */
-export function systemRoutes(ground: Ground): Hono<AdminEnv> {
+export function systemRoutes(services: PageServices): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>()
   app.get('/system', async (c) => {
-    const system = await systemOf(clientOf(ground, c))
+    const system = await systemOf(clientOf(services, c))
     return show(
-      ground,
+      services,
       c,
       {
         title: 'System',
@@ -36,15 +36,15 @@ export function systemRoutes(ground: Ground): Hono<AdminEnv> {
       },
       <SystemPage
         system={system}
-        findings={findingsOf(ground.gateway, ground.feed.counts, system.figures.eventLoopUtilization)}
+        findings={findingsOf(services.gateway, services.feed.counts, system.figures.eventLoopUtilization)}
         mayAct={c.var.role === 'operate'}
       />,
     )
   })
   app.get('/system/drain', async (c) => {
-    const { figures, node } = await systemOf(clientOf(ground, c))
+    const { figures, node } = await systemOf(clientOf(services, c))
     return show(
-      ground,
+      services,
       c,
       { title: 'Drain', path: '/system' },
       <Confirm
@@ -69,7 +69,7 @@ export function systemRoutes(ground: Ground): Hono<AdminEnv> {
     )
   })
   app.post('/system/drain', async (c) => {
-    await read(clientOf(ground, c).admin.system.drain.$post())
+    await read(clientOf(services, c).admin.system.drain.$post())
     return c.redirect('/system?done=drain', 303)
   })
   return app

@@ -1,10 +1,10 @@
 /** @jsxImportSource hono/jsx */
-import { type Ground, type PageContext, visitorOf } from '../ground.ts'
+import { type PageContext, type PageServices, visitorOf } from '../page-context.ts'
 import { Page, type PageProps } from './layout.tsx'
 
 /** Answers with a page around its content, for whoever asks. */
 export function show(
-  ground: Ground,
+  services: PageServices,
   c: PageContext,
   {
     title,
@@ -15,7 +15,7 @@ export function show(
   content: unknown,
 ): Response | Promise<Response> {
   return c.html(
-    <Page gateway={ground.gateway.title} title={title} path={path} visitor={visitorOf(c)} done={done}>
+    <Page gateway={services.gateway.title} title={title} path={path} visitor={visitorOf(c)} done={done}>
       {content}
     </Page>,
     status,
