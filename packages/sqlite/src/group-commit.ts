@@ -158,10 +158,11 @@ export class GroupCommit {
     else this.#failureListeners.push(listener)
   }
 
-  /** Waits for what is pending and ends the thread. */
-  async close(): Promise<void> {
+  /** Refuses what comes from now on, waits for what is pending and for `readers`, and ends the thread. */
+  async close(readers: Promise<void>): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    await readers
     if (this.#failure === undefined) {
       if (this.pending > 0) await new Promise<void>((resolve) => this.#drained.push(resolve))
       if (this.#failure === undefined) await this.#send((id) => ({ type: 'close', id })).catch(() => {})

@@ -145,11 +145,11 @@ class SqliteDatabase implements Database {
 
   /** Behind the copy that is being made; the writer goes on meanwhile. */
   #copy(into: string): Promise<void> {
+    if (this.#closed !== undefined) return Promise.reject(closedError())
     const copied = this.#copying.then(
       () =>
         new Promise<void>((resolve, reject) => {
-          const refusal = this.#group.failure ?? (this.#closed === undefined ? undefined : closedError())
-          if (refusal !== undefined) return reject(refusal)
+          if (this.#group.failure !== undefined) return reject(this.#group.failure)
           const workerData: BackupData = { file: this.file, into }
           const source = import.meta.url.endsWith('.ts')
           const thread = new Worker(new URL(source ? './backup.ts' : './backup.js', import.meta.url), { workerData })
@@ -167,9 +167,8 @@ class SqliteDatabase implements Database {
 
   close(): Promise<void> {
     this.#closed ??= (async () => {
-      await this.#copying
-      this.#closeReader()
-      await this.#group.close()
+      // The last move of the log into the file needs a file that nobody reads.
+      await this.#group.close(this.#copying.then(() => this.#closeReader()))
       this.#release()
     })()
     return this.#closed

@@ -396,6 +396,20 @@ describe('schema, backup and closing', () => {
     expect(keys(again)).toEqual(['last'])
   })
 
+  test('close refuses writes at once, also while it waits for a backup, which is whole', async () => {
+    const db = await database()
+    for (let i = 0; i < 10; i++) await db.write(put(`k${i}`, 'x'.repeat(4 * 1024 * 1024)))
+    const file = join(mkdtempSync(join(tmpdir(), 'gw-backup-')), 'gateway.db')
+    const made = db.backup(file)
+    const closed = db.close()
+    expect(await code(db.write(put('late')))).toBe('closed')
+    await Promise.all([made, closed])
+    expect(existsSync(join(db.directory, 'gateway.db-wal'))).toBe(false)
+    const copy = new DatabaseSync(file, { readOnly: true })
+    expect(copy.prepare('SELECT count(*) AS n FROM item').get()).toEqual({ n: 10 })
+    copy.close()
+  })
+
   test('a bad option is named with what was expected', async () => {
     await expect(openDatabase({ directory: directory(), maxPending: 0 })).rejects.toThrow(
       'Expected `maxPending` to be a whole number above 0, got `0`',
