@@ -3,7 +3,7 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { createBucket, freshDatabase, sharedRedis, sharedS3 } from '@gw/services'
+import { createBucket, freshDatabase, s3Request, sharedRedis, sharedS3 } from '@gw/services'
 import { expect, test } from 'vitest'
 import { startServer } from './crash/server.ts'
 
@@ -122,4 +122,57 @@ test('G12: inspect and doctor say what the settings of a Redis put at risk', asy
     JSON.parse(inspected.out).risks.length,
   )
   expect(await gw(['inspect', 'redis://127.0.0.1:1'])).toMatchObject({ code: 69 })
+})
+
+test('G12: inspect reads a whole cold tier and names what is broken in it; doctor says whether its bucket can be used', async () => {
+  const s3 = await sharedS3()
+  const bucket = `tier-${Date.now()}`
+  await createBucket(s3, bucket)
+  const url = new URL(`/${bucket}?region=${s3.region}`, s3.url)
+  url.username = s3.accessKeyId
+  url.password = s3.secretAccessKey
+  const server = await startServer(join(mkdtempSync(join(tmpdir(), 'gw-tier-')), 'data'), {
+    GW_S3_URL: url.href,
+    GW_DRAIN_DELAY: '0s',
+  })
+  for (const amount of [1, 2, 3]) await pay(server.url, amount)
+  server.process.kill('SIGTERM')
+  expect((await server.exited).code).toBe(0)
+
+  const whole = await gw(['inspect', url.href, '--json'])
+  expect([whole.code, JSON.parse(whole.out)]).toMatchObject([0, { coldTier: { read: { runs: 3 } }, damage: [] }])
+  const doctor = async (at: string) => {
+    const { out } = await gw(['doctor', '--json'], { GW_S3_URL: at })
+    return JSON.parse(out).findings.filter(({ check }: { readonly check: string }) => /^(s3|clock)$/.test(check))
+  }
+  expect(await doctor(url.href)).toEqual([
+    expect.objectContaining({ check: 's3', state: 'ok' }),
+    expect.objectContaining({ check: 'clock', state: 'ok' }),
+  ])
+  const stranger = new URL(url)
+  stranger.password = 'wrong'
+  expect(await doctor(stranger.href)).toEqual([expect.objectContaining({ check: 's3', state: 'failed' })])
+
+  const listed = await (await s3Request(s3, 'GET', `/${bucket}`, { query: { 'list-type': '2' } })).text()
+  const [, segment] = /<Key>([^<]*backup\/[^<]*\/\d{15})<\/Key>/.exec(listed) ?? []
+  expect((await s3Request(s3, 'PUT', `/${bucket}/${segment}`, { body: 'not what was written' })).status).toBe(200)
+  const broken = await gw(['inspect', url.href, '--json'])
+  expect([broken.code, JSON.parse(broken.out).damage]).toEqual([1, [expect.stringMatching(/^cold tier: /)]])
+  for (const { out, err } of [whole, broken]) expect(out + err).not.toContain(s3.secretAccessKey)
+})
+
+test('G12: doctor notices that this clock is away from the one that leases go by', async () => {
+  const ahead = 'const { now } = Date; Date.now = () => now() + 3_600_000'
+  const { code, out } = await gw(['doctor', '--json'], {
+    DATABASE_URL: await freshDatabase(),
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(ahead)}`,
+  })
+  expect(JSON.parse(out).findings).toContainEqual(
+    expect.objectContaining({
+      check: 'clock',
+      state: 'failed',
+      detail: expect.stringMatching(/^this machine is .* ahead of PostgreSQL$/),
+    }),
+  )
+  expect(code).toBe(1)
 })

@@ -313,3 +313,42 @@ test('G12: doctor says what is wrong and how to mend it', async () => {
     out: expect.not.stringContaining('hidden'),
   })
 })
+
+test('G12: doctor names the runs that do not get on, and why', async () => {
+  const request = { requestId: undefined, version: '1', method: 'POST', route: '/x', principal: undefined } as const
+  const { dataDir } = await written({}, async (gateway) => {
+    const { store } = gateway.checkpoints
+    const longAgo = Date.now() - 3_600_000
+    const unit = store.unit()
+    for (const [operation, changes] of [
+      ['asleep', { status: 'waiting', wakeAt: longAgo }],
+      ['unknown', { status: 'queued' }],
+      ['approval', { status: 'parked', reason: 'kept charge#1, got refund#1' }],
+      ['given-up', { status: 'dead' }],
+      ['half-told', { status: 'completed', settled: false }],
+    ] as const) {
+      const run = gateway.checkpoints.newRecord(true, { ...request, operation, subject: undefined })
+      const input = { url: 'http://h/x', headers: [], variables: '{}', body: new Uint8Array() }
+      unit.add(store.accept({ ...run, settled: true, ...changes, updatedAt: longAgo }, input))
+    }
+    await unit.commit()
+  })
+  const { code, out } = await gw(['doctor', '--data-dir', dataDir, '--json'])
+  const { findings } = JSON.parse(out) as {
+    readonly findings: readonly { check: string; state: string; detail: string }[]
+  }
+  const about = (check: string) => findings.filter((each) => each.check === check)
+  expect(about('stuck runs')).toEqual([
+    expect.objectContaining({
+      state: 'warning',
+      detail: expect.stringMatching(/^1 should have gone on 1 h ago: asleep /),
+    }),
+    expect.objectContaining({ state: 'warning', detail: expect.stringContaining('unknown (version 1)') }),
+  ])
+  expect(about('parked runs')).toEqual([
+    expect.objectContaining({ detail: '1 wait for a decision, the newest because: kept charge#1, got refund#1' }),
+  ])
+  expect(about('dead runs')).toEqual([expect.objectContaining({ state: 'failed', detail: '1 were given up' })])
+  expect(about('unsettled runs')).toEqual([expect.objectContaining({ detail: expect.stringContaining('half-told') })])
+  expect(code).toBe(1)
+})

@@ -333,3 +333,19 @@ test('G12: events of a running gateway are verified, proved, exported, rebuilt, 
   expect((await ask('events', 'archive', '--force')).out).toMatch(/^[1-9]\d* segments sealed, [1-9]\d* archived/)
   expect((await ask('events', 'query', '--actor', 'ann', '--json')).out).toContain('"noted"')
 })
+
+test('G12: erase takes away what was encrypted for a subject, and leaves what others gave', async () => {
+  const admin = await adminOf({ privacy: { personal: { noted: ['/note'] } } })
+  const ask = asking(admin)
+  for (const subject of ['jane', 'john'])
+    await admin.gateway.events.append('noted', { note: `of ${subject}` }, { subject })
+  const notes = async () =>
+    JSON.parse((await ask('events', 'query', '--type', 'noted', '--json')).out).events.map(
+      ({ data }: { readonly data: { readonly note: string } }) => data.note,
+    )
+  expect(await notes()).toEqual(expect.arrayContaining(['of jane', 'of john']))
+  const erased = await ask('events', 'erase', 'jane', '--yes')
+  expect(erased).toMatchObject({ code: 0, out: expect.stringMatching(/^receipt +[0-9a-f]{32}\n/) })
+  expect((await notes()).sort()).toEqual(['[erased]', 'of john'])
+  expect((await ask('events', 'verify')).code).toBe(0)
+})
