@@ -210,7 +210,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'R1',
     bug: 'the end of a life of a run makes its process forget the next one',
-    patches: [{ file: `${runs}driver.js`, from: 'if (core.live.get(record.id)?.run === run)', to: 'if (true)' }],
+    patches: [{ file: `${runs}driver.js`, from: 'if (node.live.get(record.id)?.run === run)', to: 'if (true)' }],
   },
   {
     name: 'R4',
