@@ -10,28 +10,29 @@ import type { Runtime } from './runtime.ts'
 
 const cli = fileURLToPath(new URL('../../apps/gateway/dist/cli.js', import.meta.url))
 
-/** Runs the reference server on a runtime, kills it and starts it again, and holds it to its answers. */
-export async function proveGateway(runtime: Runtime): Promise<Outcome> {
+/** Runs the reference server on a runtime, kills it and starts it again, and holds it to its answers; `env` says where its state lies. */
+export async function proveGateway(runtime: Runtime, env: Readonly<Record<string, string>> = {}): Promise<Outcome> {
   const { command } = runtime
   if (command === undefined) throw new Error(`${runtime.name} has no processes`)
   const directory = mkdtempSync(join(tmpdir(), 'gw-runtimes-'))
   let server: Server | undefined
   try {
     return await proof((test) => {
+      const key = crypto.randomUUID()
       let answer = ''
       test('a payment is charged once, and its key gets the same bytes', async () => {
-        server = await start(command, directory)
-        const first = await pay(server)
+        server = await start(command, directory, env)
+        const first = await pay(server, key)
         same(first.status, 201)
         answer = await first.text()
-        const second = await pay(server)
+        const second = await pay(server, key)
         same([second.status, second.headers.get('idempotent-replayed')], [201, 'true'])
         same(await second.text(), answer)
       })
       test('after kill -9 and a start the key still has its answer, and the ledger one row', async () => {
         await server?.kill()
-        server = await start(command, directory)
-        const again = await pay(server)
+        server = await start(command, directory, env)
+        const again = await pay(server, key)
         same([again.status, again.headers.get('idempotent-replayed')], [201, 'true'])
         same(await again.text(), answer)
         const ledger = await fetch(`${server.url}/api/payments?customer_id=ann`)
@@ -49,14 +50,18 @@ interface Server {
   kill(): Promise<void>
 }
 
-const pay = ({ url }: Server): Promise<Response> =>
+const pay = ({ url }: Server, key: string): Promise<Response> =>
   fetch(`${url}/api/payment`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', 'idempotency-key': 'runtimes' },
+    headers: { 'content-type': 'application/json', 'idempotency-key': key },
     body: '{"amount":25,"currency":"EUR","payment_method":"card","customer_id":"ann"}',
   })
 
-async function start([program, ...args]: NonNullable<Runtime['command']>, directory: string): Promise<Server> {
+async function start(
+  [program, ...args]: NonNullable<Runtime['command']>,
+  directory: string,
+  settings: Readonly<Record<string, string>>,
+): Promise<Server> {
   const [port, adminPort] = (await freePorts(2)) as [number, number]
   const child: ChildProcess = spawn(program, [...args, cli, 'start'], {
     cwd: directory,
@@ -66,6 +71,7 @@ async function start([program, ...args]: NonNullable<Runtime['command']>, direct
       GW_ADMIN_PORT: String(adminPort),
       GW_DATA_DIR: join(directory, 'data'),
       GW_LOG_LEVEL: 'error',
+      ...settings,
     },
     stdio: ['ignore', 'ignore', 'pipe'],
   })

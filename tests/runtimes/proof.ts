@@ -13,8 +13,8 @@ export interface Proof {
   run(): Promise<Outcome>
 }
 
-/** Collects tests, and runs them one after the other without any test runner. */
-export function proof(register: (test: Test) => void): Proof {
+/** Collects tests, and runs them without any test runner: one after the other, or all at once where they mostly wait. */
+export function proof(register: (test: Test) => void, { atOnce = false } = {}): Proof {
   const tests: { readonly name: string; readonly run: () => Promise<void> }[] = []
   const test: Test = (name, run) => {
     tests.push({ name, run })
@@ -24,13 +24,15 @@ export function proof(register: (test: Test) => void): Proof {
     test,
     async run() {
       const failures: { name: string; error: string }[] = []
-      for (const { name, run } of tests) {
+      const tried = async ({ name, run }: (typeof tests)[number]) => {
         try {
           await run()
         } catch (error) {
           failures.push({ name, error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
         }
       }
+      if (atOnce) await Promise.all(tests.map(tried))
+      else for (const each of tests) await tried(each)
       return { passed: tests.length - failures.length, failures }
     },
   }

@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import { Miniflare } from 'miniflare'
 import type { Outcome } from './proof.ts'
+import type { Servers } from './servers.ts'
 
 /** One column of the table. */
 export interface Runtime {
@@ -34,7 +35,7 @@ function binary(chooser: string, candidates: readonly string[]): string {
   throw new Error(`${chooser} has no package for ${process.platform} ${process.arch}`)
 }
 
-function withProcesses(name: string, command: readonly [string, ...string[]]): Runtime {
+function withProcesses(name: string, command: readonly [string, ...string[]], servers: Servers | undefined): Runtime {
   return {
     name,
     command,
@@ -42,6 +43,7 @@ function withProcesses(name: string, command: readonly [string, ...string[]]): R
       const [program, ...args] = command
       const { stdout } = await run(program, [...args, join(here, 'prove.ts'), ...id.split('.')], {
         cwd: here,
+        env: { ...process.env, ...servers },
         timeout: 120_000,
         maxBuffer: 16_777_216,
       })
@@ -52,7 +54,7 @@ function withProcesses(name: string, command: readonly [string, ...string[]]): R
   }
 }
 
-async function workerd(): Promise<Runtime> {
+async function workerd(servers: Servers | undefined): Promise<Runtime> {
   const { outputFiles } = await build({
     entryPoints: [join(here, 'worker.ts')],
     bundle: true,
@@ -69,6 +71,7 @@ async function workerd(): Promise<Runtime> {
     compatibilityDate: '2026-07-01',
     compatibilityFlags: ['nodejs_compat'],
     r2Buckets: ['BUCKET'],
+    bindings: { BUCKET_URL: servers?.BUCKET_URL ?? '' },
     durableObjects: { STORES: { className: 'Stores', useSQLite: true } },
   })
   return {
@@ -82,17 +85,17 @@ async function workerd(): Promise<Runtime> {
   }
 }
 
-/** The runtimes that the packages are held to, each from npm in the version that `package.json` pins. */
-export async function runtimes(): Promise<readonly Runtime[]> {
+/** The runtimes that the packages are held to, each from npm in the version that `package.json` pins; stores find `servers` on them. */
+export async function runtimes(servers?: Servers): Promise<readonly Runtime[]> {
   const bun = binary('bun', [`@oven/bun-${process.platform}-${process.arch === 'arm64' ? 'aarch64' : 'x64'}/bin/bun`])
   const libc = process.platform === 'linux' ? '-glibc' : ''
   const deno = binary('deno', [`@deno/${process.platform}-${process.arch}${libc}/deno`])
   const node22 = join(here, 'node_modules/node-22/bin/node')
   return [
-    withProcesses('Node 22.13', [node22, '--experimental-strip-types']),
-    withProcesses('Node 24', [process.execPath]),
-    withProcesses('Bun 1.4', [bun]),
-    withProcesses('Deno 2.9', [deno, 'run', '-A', '--node-modules-dir=manual', '--no-check']),
-    await workerd(),
+    withProcesses('Node 22.13', [node22, '--experimental-strip-types'], servers),
+    withProcesses('Node 24', [process.execPath], servers),
+    withProcesses('Bun 1.4', [bun], servers),
+    withProcesses('Deno 2.9', [deno, 'run', '-A', '--node-modules-dir=manual', '--no-check'], servers),
+    await workerd(servers),
   ]
 }

@@ -1,12 +1,15 @@
 // `pnpm runtimes [--check]`: runs every cell of package × runtime now, prints the table and writes it into the READMEs; with
 // `--check` a README that says something else is a failure instead.
+import { freshDatabase } from '@gw/services'
 import { proveGateway } from './gateway.ts'
 import type { Outcome } from './proof.ts'
 import { type Runtime, runtimes } from './runtime.ts'
+import { servers } from './servers.ts'
 import { type Cell, markdown, type Row, rows, updateReadme } from './table.ts'
 
 const check = process.argv.includes('--check')
-const columns = await runtimes()
+const on = await servers()
+const columns = await runtimes(on)
 const names = columns.map(({ name }) => name)
 const cells = new Map<Row, Map<string, Cell>>(rows.map((row) => [row, new Map()]))
 let failed = false
@@ -14,9 +17,11 @@ let failed = false
 async function prove(row: Row, runtime: Runtime): Promise<void> {
   let outcome: Outcome
   try {
-    outcome = await (row.proof === 'gateway'
-      ? proveGateway(runtime)
-      : runtime.prove(row.on?.[runtime.name] ?? row.proof))
+    if (row.proof === 'gateway') outcome = await proveGateway(runtime)
+    else if (row.proof === 'gateway on servers') {
+      const state = { DATABASE_URL: await freshDatabase(), REDIS_URL: on.REDIS_URL, GW_S3_URL: on.BUCKET_URL }
+      outcome = await proveGateway(runtime, state)
+    } else outcome = await runtime.prove(row.on?.[runtime.name] ?? row.proof)
   } catch (error) {
     outcome = { passed: 0, failures: [{ name: 'it runs', error: String(error) }] }
   }
@@ -33,8 +38,8 @@ try {
     const held = columns.filter(({ name }) => row.not?.[name] === undefined)
     await Promise.all(held.map((runtime) => prove(row, runtime)))
     const line = names.map((name) => (cells.get(row)?.get(name) ?? '–').padEnd(name.length))
-    if (row === rows[0]) console.log(`${''.padEnd(36)}${names.join('  ')}`)
-    console.log(`${`${row.folder} ${row.what.replaceAll('`', '')}`.padEnd(36)}${line.join('  ')}`)
+    if (row === rows[0]) console.log(`${''.padEnd(52)}${names.join('  ')}`)
+    console.log(`${`${row.folder} ${row.what.replaceAll('`', '')}`.padEnd(52)}${line.join('  ')}`)
   }
   for (const folder of failed ? [] : new Set(rows.map((row) => row.folder))) {
     if (!updateReadme(folder, markdown(folder, names, cells), check) && check) {

@@ -6,7 +6,7 @@ export interface Row {
   /** The folder of the package whose README has the row. */
   readonly folder: string
   readonly what: string
-  /** The proof, `<module>.<export>`; `gateway` starts the reference server. */
+  /** The proof, `<module>.<export>`; `gateway` and `gateway on servers` start the reference server. */
   readonly proof: string
   /** The proof of a runtime that has one of its own: on workerd, SQLite is a Durable Object's. */
   readonly on?: Readonly<Record<string, string>>
@@ -16,6 +16,9 @@ export interface Row {
 
 const binding = 'an R2 binding is a Worker’s; from elsewhere R2 is a bucket of the S3 store'
 const notAWorker = { 'Node 22.13': binding, 'Node 24': binding, 'Bun 1.4': binding, 'Deno 2.9': binding }
+
+const noListener = { workerd: 'the server listens through `node:http` and keeps its state in a directory' }
+const noSockets = { workerd: 'a Worker’s socket ends with the request that opened it' }
 
 /** What is proved, package by package. */
 export const rows: readonly Row[] = [
@@ -27,6 +30,10 @@ export const rows: readonly Row[] = [
     proof: 'sqlite.checkpoint',
     on: { workerd: 'durable-object.checkpoint' },
   },
+  { folder: 'packages/checkpoint', what: 'sealed store', proof: 'checkpoint.sealed' },
+  { folder: 'packages/checkpoint', what: 'PostgreSQL store', proof: 'postgres.checkpoint', not: noSockets },
+  { folder: 'packages/checkpoint', what: 'cold tier on S3', proof: 's3.cold' },
+  { folder: 'packages/checkpoint', what: 'tiers on S3', proof: 's3.tiered' },
   { folder: 'packages/checkpoint', what: 'cold tier on R2', proof: 'r2.cold', not: notAWorker },
   { folder: 'packages/checkpoint', what: 'tiers on R2', proof: 'r2.tiered', not: notAWorker },
   { folder: 'packages/dedup', what: '`dedup()`', proof: 'dedup.middleware' },
@@ -37,6 +44,11 @@ export const rows: readonly Row[] = [
     proof: 'sqlite.dedup',
     on: { workerd: 'durable-object.dedup' },
   },
+  { folder: 'packages/dedup', what: 'PostgreSQL store', proof: 'postgres.dedup', not: noSockets },
+  { folder: 'packages/dedup', what: 'Redis store, `redis`', proof: 'redis.dedup', not: noSockets },
+  { folder: 'packages/dedup', what: 'Redis store, `ioredis`', proof: 'redis.ioredis', not: noSockets },
+  { folder: 'packages/dedup', what: 'Redis Cluster, `redis`', proof: 'redis.cluster', not: noSockets },
+  { folder: 'packages/dedup', what: 'Redis Cluster, `ioredis`', proof: 'redis.ioredis-cluster', not: noSockets },
   { folder: 'packages/events', what: '`audit()`', proof: 'events.middleware' },
   { folder: 'packages/events', what: 'memory store', proof: 'events.memory' },
   {
@@ -45,26 +57,30 @@ export const rows: readonly Row[] = [
     proof: 'sqlite.events',
     on: { workerd: 'durable-object.events' },
   },
+  { folder: 'packages/events', what: 'PostgreSQL store', proof: 'postgres.events', not: noSockets },
   { folder: 'packages/breaker', what: '`breaker()`', proof: 'breaker.middleware' },
+  { folder: 'packages/breaker', what: 'shared over Redis', proof: 'redis.breaker', not: noSockets },
   {
     folder: 'packages/pool',
     what: '`pool()`',
     proof: 'pool.middleware',
     not: { workerd: 'generic-pool does not bundle for Workers, and a connection there ends with its request' },
   },
+  { folder: 'packages/pool', what: 'to PostgreSQL', proof: 'postgres.pool', not: noSockets },
+  { folder: 'packages/pool', what: 'to Redis', proof: 'redis.pool', not: noSockets },
+  { folder: 'packages/postgres', what: 'the database', proof: 'postgres.database', not: noSockets },
   {
     folder: 'packages/sqlite',
     what: 'the database',
     proof: 'sqlite.database',
     on: { workerd: 'durable-object.database' },
   },
+  { folder: 'apps/gateway', what: 'the server', proof: 'gateway', not: noListener },
   {
     folder: 'apps/gateway',
-    what: 'the server',
-    proof: 'gateway',
-    not: {
-      workerd: 'the server listens through `node:http` and keeps its state in a directory',
-    },
+    what: 'the server on PostgreSQL, Redis and S3',
+    proof: 'gateway on servers',
+    not: noListener,
   },
 ]
 

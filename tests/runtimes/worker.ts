@@ -8,11 +8,13 @@ import * as dedup from './proofs/dedup.ts'
 import { durableObjectProofs, type EmptiableStorage } from './proofs/durable-object.ts'
 import * as events from './proofs/events.ts'
 import { r2Proofs } from './proofs/r2.ts'
+import { s3Proofs } from './proofs/s3.ts'
 
 const proofs: Record<string, Proof> = {
   'breaker.middleware': breaker.middleware,
   'checkpoint.memory': checkpoint.memory,
   'checkpoint.middleware': checkpoint.middleware,
+  'checkpoint.sealed': checkpoint.sealed,
   'dedup.memory': dedup.memory,
   'dedup.middleware': dedup.middleware,
   'events.memory': events.memory,
@@ -21,6 +23,7 @@ const proofs: Record<string, Proof> = {
 
 interface Environment {
   readonly BUCKET: R2Bucket
+  readonly BUCKET_URL: string
   readonly STORES: { idFromName(name: string): object; get(id: object): { fetch(request: Request): Promise<Response> } }
 }
 
@@ -41,10 +44,11 @@ export class Stores {
 }
 
 const worker: { fetch(request: Request, environment: Environment): Promise<Response> } = {
-  fetch(request, { BUCKET, STORES }) {
+  fetch(request, { BUCKET, BUCKET_URL, STORES }) {
     const name = new URL(request.url).pathname.slice(1)
     if (name.startsWith('durable-object.')) return STORES.get(STORES.idFromName(name)).fetch(request)
     if (name.startsWith('r2.')) return answered(r2Proofs(BUCKET)[name.slice('r2.'.length)])
+    if (name.startsWith('s3.')) return answered(s3Proofs(BUCKET_URL)[name.slice('s3.'.length)])
     return answered(proofs[name])
   },
 }

@@ -1,5 +1,6 @@
 import { CheckpointManager, durable } from '@gw/checkpoint'
 import { memoryCheckpointStore } from '@gw/checkpoint/memory'
+import { sealedCheckpointStore } from '@gw/checkpoint/sealed'
 import { testCheckpointStore } from '@gw/checkpoint/testing'
 import { Hono } from 'hono'
 import { type Proof, proof, same } from '../proof.ts'
@@ -9,6 +10,20 @@ export const memory: Proof = proof((test) =>
     let elapsed = 0
     return {
       store: memoryCheckpointStore({ shared: true, now: () => elapsed }),
+      elapse: async (ms) => {
+        elapsed += ms
+      },
+    }
+  }),
+)
+
+export const sealed: Proof = proof((test) =>
+  testCheckpointStore(test, async () => {
+    let elapsed = 0
+    const keys = { current: 'a', keys: new Map([['a', crypto.getRandomValues(new Uint8Array(32))]]) }
+    const store = memoryCheckpointStore({ shared: true, now: () => elapsed })
+    return {
+      store: sealedCheckpointStore({ store, keys, compressAboveBytes: 10 }),
       elapse: async (ms) => {
         elapsed += ms
       },
