@@ -9,7 +9,7 @@ pnpm('run', 'build', '--output-logs=errors-only')
 pnpm('run', 'lint')
 pnpm('run', 'typecheck', '--output-logs=errors-only')
 pnpm('run', 'check:package', '--output-logs=errors-only')
-if (nightly) pnpm('run', 'pack:check')
+pnpm('run', 'pack:check')
 const tests = ['node', 'tools/test-on-servers.mjs', nightly ? 'nightly' : 'release']
 pnpm('exec', 'node', 'tests/services/run.ts', '--s3', '--', ...tests)
 
