@@ -8,6 +8,8 @@ import { type ServerProcess, startServer } from './crash/server.ts'
 
 const leaseMs = 2_000
 const running: ServerProcess[] = []
+/** Each node by the name that its runs are owned under. */
+const named = new Map<string, ServerProcess>()
 
 afterEach(async () => {
   for (const server of running.splice(0)) {
@@ -30,9 +32,20 @@ async function nodes(names: readonly string[], env: Readonly<Record<string, stri
       ...env,
     })
     running.push(node)
+    named.set(name, node)
     started.push(node)
   }
   return started
+}
+
+/** The node that runs it, and another: a run that waits in the queue is taken by whoever is first. */
+async function ownerOf(asked: ServerProcess, run: string): Promise<{ owner: ServerProcess; other: ServerProcess }> {
+  const answer = await asked.admin(`/admin/requests/${run}`)
+  const { request } = (await answer.json()) as { readonly request: { readonly owner: string | null } }
+  const owner = named.get(request.owner?.split('/')[0] ?? '')
+  const other = running.find((node) => node !== owner)
+  if (owner === undefined || other === undefined) throw new Error(`Nobody owns ${run}: ${request.owner}`)
+  return { owner, other }
 }
 
 /** Six seconds and more: it is not over before a node that is slow to answer has told how far it is. */
@@ -61,10 +74,11 @@ async function rowsOf(node: ServerProcess, run: string): Promise<number[]> {
 }
 
 test('R1: a run whose node is killed is finished by another within the lease and two seconds, each item once', async () => {
-  const [a, b] = (await nodes(['a', 'b'])) as [ServerProcess, ServerProcess]
-  const accepted = await startJob(a)
+  const [first] = (await nodes(['a', 'b'])) as [ServerProcess, ServerProcess]
+  const accepted = await startJob(first)
   const run = accepted.headers.get('gw-run')!
-  await expect.poll(async () => (await rowsOf(b, run)).length, { timeout: 10_000 }).toBeGreaterThan(20)
+  await expect.poll(async () => (await rowsOf(first, run)).length, { timeout: 10_000 }).toBeGreaterThan(20)
+  const { owner: a, other: b } = await ownerOf(first, run)
   a.process.kill('SIGKILL')
   const killed = performance.now()
   const before = (await rowsOf(b, run)).length
@@ -78,9 +92,10 @@ test('R1: a run whose node is killed is finished by another within the lease and
 })
 
 test('R4: a node that is stopped for longer than its lease and wakes changes nothing', async () => {
-  const [a, b] = (await nodes(['a', 'b'])) as [ServerProcess, ServerProcess]
-  const run = (await startJob(a)).headers.get('gw-run')!
-  await expect.poll(async () => (await rowsOf(b, run)).length, { timeout: 10_000 }).toBeGreaterThan(5)
+  const [first] = (await nodes(['a', 'b'])) as [ServerProcess, ServerProcess]
+  const run = (await startJob(first)).headers.get('gw-run')!
+  await expect.poll(async () => (await rowsOf(first, run)).length, { timeout: 10_000 }).toBeGreaterThan(5)
+  const { owner: a, other: b } = await ownerOf(first, run)
   a.process.kill('SIGSTOP')
   const text = await waitFor(b, `/requests/${run}`)
   a.process.kill('SIGCONT')
@@ -92,15 +107,16 @@ test('R4: a node that is stopped for longer than its lease and wakes changes not
 })
 
 test('R5: a node that is asked to stop hands its runs over at once', async () => {
-  const [a, b] = (await nodes(['a', 'b'])) as [ServerProcess, ServerProcess]
+  const [first] = (await nodes(['a', 'b'])) as [ServerProcess, ServerProcess]
   const long = { ...job, items: 2_000 }
-  const accepted = await fetch(`${a.url}/api/long-running-process`, {
+  const accepted = await fetch(`${first.url}/api/long-running-process`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', prefer: 'respond-async' },
     body: JSON.stringify(long),
   })
   const run = accepted.headers.get('gw-run')!
-  await expect.poll(async () => (await rowsOf(b, run)).length, { timeout: 10_000 }).toBeGreaterThan(5)
+  await expect.poll(async () => (await rowsOf(first, run)).length, { timeout: 10_000 }).toBeGreaterThan(5)
+  const { owner: a, other: b } = await ownerOf(first, run)
   // The second signal ends the wait for what is under way.
   a.process.kill('SIGTERM')
   await delay(200)
