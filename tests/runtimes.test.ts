@@ -9,7 +9,7 @@ test('G15: every cell of package and runtime is ok now, and the READMEs say so',
   const command = fileURLToPath(new URL('./runtimes/runtimes.ts', import.meta.url))
   const { stdout } = await promisify(execFile)(process.execPath, [command, '--check'])
   expect(stdout).not.toContain('FAILED')
-}, 300_000)
+}, 600_000)
 
 test('a proof tells which of its tests failed, and goes on', async () => {
   const outcome = await proof((run) => {

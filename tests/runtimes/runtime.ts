@@ -13,8 +13,8 @@ export interface Runtime {
   readonly name: string
   /** How a program is started on it; none where it has no processes. */
   readonly command?: readonly [program: string, ...args: string[]]
-  /** Runs one proof, `<module>.<export>`. */
-  prove(id: string): Promise<Outcome>
+  /** Runs one proof, `<module>.<export>`; `env` is for programs only. */
+  prove(id: string, env?: Readonly<Record<string, string>>): Promise<Outcome>
   close?(): Promise<void>
 }
 
@@ -39,11 +39,11 @@ function withProcesses(name: string, command: readonly [string, ...string[]], se
   return {
     name,
     command,
-    async prove(id) {
+    async prove(id, env) {
       const [program, ...args] = command
       const { stdout } = await run(program, [...args, join(here, 'prove.ts'), ...id.split('.')], {
         cwd: here,
-        env: { ...process.env, ...servers },
+        env: { ...process.env, ...servers, ...env },
         timeout: 120_000,
         maxBuffer: 16_777_216,
       })

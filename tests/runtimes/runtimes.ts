@@ -1,6 +1,6 @@
 // `pnpm runtimes [--check]`: runs every cell of package × runtime now, prints the table and writes it into the READMEs; with
 // `--check` a README that says something else is a failure instead.
-import { freshDatabase } from '@gw/services'
+import { freshDatabase, postgres } from '@gw/services'
 import { proveGateway } from './gateway.ts'
 import type { Outcome } from './proof.ts'
 import { type Runtime, runtimes } from './runtime.ts'
@@ -21,6 +21,9 @@ async function prove(row: Row, runtime: Runtime): Promise<void> {
     else if (row.proof === 'gateway on servers') {
       const state = { DATABASE_URL: await freshDatabase(), REDIS_URL: on.REDIS_URL, GW_S3_URL: on.BUCKET_URL }
       outcome = await proveGateway(runtime, state)
+    } else if (row.ownPostgres === true) {
+      const server = await postgres()
+      outcome = await runtime.prove(row.proof, { POSTGRES_URL: server.url }).finally(server.stop)
     } else outcome = await runtime.prove(row.on?.[runtime.name] ?? row.proof)
   } catch (error) {
     outcome = { passed: 0, failures: [{ name: 'it runs', error: String(error) }] }

@@ -10,6 +10,8 @@ export interface Row {
   readonly proof: string
   /** The proof of a runtime that has one of its own: on workerd, SQLite is a Durable Object's. */
   readonly on?: Readonly<Record<string, string>>
+  /** Each runtime gets a PostgreSQL of its own, where nobody else's transactions hold back what may be read. */
+  readonly ownPostgres?: true
   /** The runtimes that have no cell, and why. */
   readonly not?: Readonly<Record<string, string>>
 }
@@ -57,7 +59,14 @@ export const rows: readonly Row[] = [
     proof: 'sqlite.events',
     on: { workerd: 'durable-object.events' },
   },
-  { folder: 'packages/events', what: 'PostgreSQL store', proof: 'postgres.events', not: noSockets },
+  { folder: 'packages/events', what: 'PostgreSQL store', proof: 'postgres.strict', not: noSockets },
+  {
+    folder: 'packages/events',
+    what: 'PostgreSQL store, concurrent',
+    proof: 'postgres.concurrent',
+    ownPostgres: true,
+    not: noSockets,
+  },
   { folder: 'packages/breaker', what: '`breaker()`', proof: 'breaker.middleware' },
   { folder: 'packages/breaker', what: 'shared over Redis', proof: 'redis.breaker', not: noSockets },
   {

@@ -54,6 +54,20 @@ export function postgresProofs(serverUrl: string): Record<string, Proof> {
     }
   }
 
+  const log = (mode: 'strict' | 'concurrent') =>
+    proof((test) =>
+      testEventLog({
+        test,
+        create: async () => {
+          const { views, close } = await fresh(2)
+          const [store, other] = views.map(({ db }) => postgresEventStore({ db, mode }))
+          await store!.open()
+          await other!.open()
+          return { store: store!, other: other!, close }
+        },
+      }),
+    )
+
   return {
     checkpoint: proof((test) =>
       testCheckpointStore(test, async () => {
@@ -81,23 +95,13 @@ export function postgresProofs(serverUrl: string): Record<string, Proof> {
           shared ??= fresh(2)
           const [store, second] = (await shared).views.map(({ db }) => postgresDedupStore({ db }))
           await Promise.all([store!.open(), second!.open()])
-          return { store: store!, second: second!, leaseMs: 600, advance: sleep, async close() {} }
+          return { store: store!, second: second!, leaseMs: 1_500, advance: sleep, async close() {} }
         })
       },
       { atOnce: true },
     ),
-    events: proof((test) =>
-      testEventLog({
-        test,
-        create: async () => {
-          const { views, close } = await fresh(2)
-          const [store, other] = views.map(({ db }) => postgresEventStore({ db }))
-          await store!.open()
-          await other!.open()
-          return { store: store!, other: other!, close }
-        },
-      }),
-    ),
+    strict: log('strict'),
+    concurrent: log('concurrent'),
     database: proof((test) => {
       test('units of one turn share a transaction, one that breaks a constraint fails alone, and all are there for another process', async () => {
         const { views, close } = await fresh(2)

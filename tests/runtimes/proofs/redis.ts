@@ -36,7 +36,7 @@ export function redisProofs(url: string, nodes: readonly string[]): Record<strin
           return {
             store,
             second,
-            leaseMs: 600,
+            leaseMs: 1_500,
             advance: sleep,
             async close() {
               close()
