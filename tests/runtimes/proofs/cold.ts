@@ -1,4 +1,7 @@
+import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import type { ColdStore } from '@gw/checkpoint/s3'
+import { testCheckpointStore } from '@gw/checkpoint/testing'
+import { tieredCheckpointStore } from '@gw/checkpoint/tiered'
 import { same, type Test } from '../proof.ts'
 
 export const bytes: Uint8Array = Uint8Array.from({ length: 70_000 }, (_, i) => i * 7)
@@ -42,5 +45,19 @@ export function coldLaws(test: Test, fresh: () => ColdStore): void {
   })
   test('the probe passes', async () => {
     await fresh().probe()
+  })
+}
+
+/** The suite of stores on memory in front of a cold store. */
+export function tieredLaws(test: Test, fresh: () => ColdStore): void {
+  testCheckpointStore(test, async () => {
+    let elapsed = 0
+    const primary = memoryCheckpointStore({ shared: true, now: () => elapsed })
+    return {
+      store: tieredCheckpointStore({ primary, cold: fresh(), coldAfterMs: 60_000, backupIntervalMs: 60_000 }),
+      elapse: async (ms) => {
+        elapsed += ms
+      },
+    }
   })
 }

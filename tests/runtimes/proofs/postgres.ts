@@ -32,24 +32,32 @@ function open(url: string): Opened {
 
 /** The stores' suites, the pool and the database itself on a PostgreSQL server. */
 export function postgresProofs(serverUrl: string): Record<string, Proof> {
-  async function statement(text: string): Promise<void> {
-    const client = connectPostgres(serverUrl, { maxConnections: 1 })
+  async function statement(url: string, text: string): Promise<void> {
+    // Making a database may take its time on a busy disk.
+    const client = connectPostgres(url, { maxConnections: 1, deadlineMs: 120_000 })
     await client.unsafe(text)
     await client.end()
   }
 
-  /** An empty database that is dropped when it is closed, seen by so many processes. */
-  async function fresh(processes: number): Promise<{ readonly views: readonly Opened[]; close(): Promise<void> }> {
+  async function made(): Promise<string> {
     const name = `gw_${crypto.randomUUID().replaceAll('-', '')}`
-    await statement(`CREATE DATABASE ${name}`)
+    await statement(serverUrl, `CREATE DATABASE ${name}`)
     const url = new URL(serverUrl)
     url.pathname = `/${name}`
-    const views = Array.from({ length: processes }, () => open(url.href))
+    return url.href
+  }
+  let database: Promise<string> | undefined
+
+  /** The database of this process, emptied, as so many processes see it. */
+  async function fresh(processes: number): Promise<{ readonly views: readonly Opened[]; close(): Promise<void> }> {
+    database ??= made()
+    const url = await database
+    await statement(url, 'DROP SCHEMA public CASCADE; CREATE SCHEMA public')
+    const views = Array.from({ length: processes }, () => open(url))
     return {
       views,
       async close() {
         for (const { close } of views) await close()
-        await statement(`DROP DATABASE ${name} WITH (FORCE)`)
       },
     }
   }

@@ -1,9 +1,6 @@
-import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { type R2Bucket, r2CheckpointStore } from '@gw/checkpoint/r2'
-import { testCheckpointStore } from '@gw/checkpoint/testing'
-import { tieredCheckpointStore } from '@gw/checkpoint/tiered'
 import { type Proof, proof, same } from '../proof.ts'
-import { bytes, coldLaws } from './cold.ts'
+import { bytes, coldLaws, tieredLaws } from './cold.ts'
 
 /** What an error is called, or what came instead. */
 async function codeOf(call: Promise<unknown>): Promise<unknown> {
@@ -53,17 +50,6 @@ export function r2Proofs(bucket: R2Bucket): Record<string, Proof> {
         same(await codeOf(r2CheckpointStore({ bucket: careless }).probe()), 'condition_ignored')
       })
     }),
-    tiered: proof((test) =>
-      testCheckpointStore(test, async () => {
-        let elapsed = 0
-        const primary = memoryCheckpointStore({ shared: true, now: () => elapsed })
-        return {
-          store: tieredCheckpointStore({ primary, cold: fresh(), coldAfterMs: 60_000, backupIntervalMs: 60_000 }),
-          elapse: async (ms) => {
-            elapsed += ms
-          },
-        }
-      }),
-    ),
+    tiered: proof((test) => tieredLaws(test, fresh)),
   }
 }

@@ -1,10 +1,7 @@
-import { memoryCheckpointStore } from '@gw/checkpoint/memory'
 import { s3CheckpointStore } from '@gw/checkpoint/s3'
-import { testCheckpointStore } from '@gw/checkpoint/testing'
-import { tieredCheckpointStore } from '@gw/checkpoint/tiered'
 import { AwsClient } from 'aws4fetch'
 import { type Proof, proof } from '../proof.ts'
-import { coldLaws } from './cold.ts'
+import { coldLaws, tieredLaws } from './cold.ts'
 
 /** The laws of a cold store on a bucket of S3, and the suite of stores on what lies in front of one. */
 export function s3Proofs(bucketUrl: string): Record<string, Proof> {
@@ -23,17 +20,6 @@ export function s3Proofs(bucketUrl: string): Record<string, Proof> {
     })
   return {
     cold: proof((test) => coldLaws(test, fresh)),
-    tiered: proof((test) =>
-      testCheckpointStore(test, async () => {
-        let elapsed = 0
-        const primary = memoryCheckpointStore({ shared: true, now: () => elapsed })
-        return {
-          store: tieredCheckpointStore({ primary, cold: fresh(), coldAfterMs: 60_000, backupIntervalMs: 60_000 }),
-          elapse: async (ms) => {
-            elapsed += ms
-          },
-        }
-      }),
-    ),
+    tiered: proof((test) => tieredLaws(test, fresh)),
   }
 }
