@@ -8,13 +8,20 @@ const run = promisify(execFile)
 
 // What they measure here says nothing: one short round, beside other work.
 test.each([
-  ['durable', ['--rounds', '1', '--seconds', '1']],
-  ['overhead', ['--rounds', '1']],
-  ['breaker', ['--rounds', '1']],
-  ['pool', ['--rounds', '1']],
-  ['cold', ['--rounds', '1']],
+  ['durable', ['--seconds', '0.2']],
+  ['durable-postgres', ['--seconds', '0.2']],
+  ['overhead', []],
+  ['breaker', []],
+  ['pool', []],
+  ['replay', ['--seconds', '0.2']],
+  ['events', ['--seconds', '0.1', '--small', '1000', '--large', '3000']],
+  ['group-commit', ['--seconds', '0.1']],
+  ['proxy', ['--seconds', '0.2']],
+  ['growth', ['--runs', '10000']],
+  ['nodes', ['--seconds', '0.2']],
+  ['cold', []],
 ])('`bench %s` runs, and prints its rows as JSON', async (suite, options) => {
-  const { stdout } = await run(process.execPath, [bench, suite, ...options, '--json'])
+  const { stdout } = await run(process.execPath, [bench, suite, '--rounds', '1', ...options, '--json'])
   const printed = JSON.parse(stdout)
   expect(printed).toMatchObject({ suite, machine: { cores: expect.any(Number) } })
   expect(printed.rows.length).toBeGreaterThan(2)

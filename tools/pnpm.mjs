@@ -26,10 +26,22 @@ const options = {
 
 /** Runs the pinned pnpm through npx; ends this process with pnpm's exit code where it is not 0. */
 export function pnpm(...args) {
+  const status = statusOf(args)
+  if (status !== 0) process.exit(status)
+}
+
+/** The same; `false` where what is run says by 69 (EX_UNAVAILABLE) that this machine may not do it. */
+export function pnpmWhereItMay(...args) {
+  const status = statusOf(args)
+  if (status !== 0 && status !== 69) process.exit(status)
+  return status === 0
+}
+
+function statusOf(args) {
   const { status, signal, error } = spawnSync(...command(args), { ...options, stdio: 'inherit' })
   if (error) throw error
   if (signal) process.kill(process.pid, signal)
-  if (status !== 0) process.exit(status ?? 1)
+  return status ?? 1
 }
 
 /** Runs the pinned pnpm, shows each line of its output and gives it to `line`; resolves with the exit code. */

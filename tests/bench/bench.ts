@@ -1,4 +1,4 @@
-/** `pnpm bench <suite> [--rounds n] [--seconds n] [--json] [--profile]`: both sides in one run, alternating; medians and ratios. */
+/** `pnpm bench <suite> [--rounds n] [--seconds n] [--runs n] [--json] [--profile]`: both sides in one run, alternating; medians and ratios. */
 import { execFile, spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
@@ -11,7 +11,7 @@ import { growth } from './growth.ts'
 import { nodes } from './nodes.ts'
 import { overhead } from './overhead.ts'
 import type { Row } from './row.ts'
-import { answers, ended, startSide } from './server-process.ts'
+import { answers, ended, startSide, warmUpSeconds } from './server-process.ts'
 
 const [suite = '', ...options] = process.argv.slice(2)
 /** Suites that are programs of their own. */
@@ -20,6 +20,7 @@ const programs: Readonly<Record<string, string>> = {
   pool: '../../packages/pool/bench/pool.ts',
   replay: '../../packages/dedup/bench/replay.ts',
   events: '../../packages/events/bench/events.ts',
+  'group-commit': '../../packages/postgres/bench/group-commit.ts',
   proxy: './proxy/proxy.ts',
 }
 const own = programs[suite]
@@ -34,6 +35,8 @@ const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '4' },
+    // How many `growth` goes up to.
+    runs: { type: 'string', default: '1000000' },
     json: { type: 'boolean', default: false },
     profile: { type: 'boolean', default: false },
   },
@@ -46,8 +49,8 @@ const machine = { cores: cpus().length, node: process.version, platform: process
 /** Suites whose figures are not those of sides under one load. */
 const figures: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   overhead: () => overhead(Number(values.rounds)),
-  growth,
-  nodes: () => nodes(Number(values.rounds), Number(values.seconds)),
+  growth: () => growth(Number(values.runs)),
+  nodes: () => nodes(Number(values.rounds), values.seconds),
   cold: () => cold(Number(values.rounds)),
 }
 const rowsOf = figures[suite]
@@ -113,7 +116,7 @@ async function measure(side: string, port: number): Promise<Round> {
     JSON.parse(
       (await run(process.execPath, [pathOf('./load.ts'), String(port), '64', seconds, `${prefix}-${port}`])).stdout,
     ) as Round
-  await load('3', 'warm-up')
+  await load(warmUpSeconds(values.seconds), 'warm-up')
   const round = await load(values.seconds, 'measured')
   await ended(server, 'SIGTERM')
   if (profile.length > 0) printProfile(join(directory, 'prof'))

@@ -1,4 +1,4 @@
-/** `pnpm bench growth`: start-up, pages and memory with many finished runs on SQLite, and how soon unfinished ones are recovered. */
+/** `pnpm bench growth [--runs n]`: start-up, pages and memory with many finished runs on SQLite, and how soon unfinished ones are recovered. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,11 +10,12 @@ import { startServer } from '../crash/server.ts'
 import { median, type Row, rounded } from './row.ts'
 import { answers, ended, startSide } from './server-process.ts'
 
-const finished = [1_000, 100_000, 1_000_000]
-const unfinished = [10, 1_000, 100_000]
 const pages = 15
 
-export async function growth(): Promise<Row[]> {
+/** Up to `most` finished runs, and a tenth as many unfinished ones. */
+export async function growth(most: number): Promise<Row[]> {
+  const finished = [most / 1_000, most / 10, most]
+  const unfinished = [most / 100_000, most / 1_000, most / 10].map((runs) => Math.max(1, runs))
   const rows: Row[] = []
   let first: { readonly start: number; readonly page: number; readonly memory: number } | undefined
   for (const runs of finished) {

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { freePorts, postgres } from '@gw/services'
 import { median, type Row, rounded } from './row.ts'
-import { answers, ended, startSide } from './server-process.ts'
+import { answers, ended, startSide, warmUpSeconds } from './server-process.ts'
 
 const run = promisify(execFile)
 const load = fileURLToPath(new URL('./load.ts', import.meta.url))
@@ -17,7 +17,7 @@ const connections = 64
 const leaseMs = 5_000
 const taken = 1_000
 
-export async function nodes(rounds: number, seconds: number): Promise<Row[]> {
+export async function nodes(rounds: number, seconds: string): Promise<Row[]> {
   const perSecond = new Map<number, number[]>(counts.map((count) => [count, []]))
   for (let round = 0; round < rounds; round++)
     for (const count of counts) perSecond.get(count)!.push(await together(count, seconds))
@@ -38,7 +38,7 @@ export async function nodes(rounds: number, seconds: number): Promise<Row[]> {
 }
 
 /** Requests a second that so many gateways answer together, on a database of their own. */
-async function together(count: number, seconds: number): Promise<number> {
+async function together(count: number, seconds: string): Promise<number> {
   const database = await postgres()
   const directory = mkdtempSync(join(tmpdir(), 'gw-nodes-'))
   const ports = await freePorts(count)
@@ -47,14 +47,14 @@ async function together(count: number, seconds: number): Promise<number> {
   )
   try {
     for (const [i, child] of children.entries()) await answers(child, ports[i]!)
-    const all = (forSeconds: number, prefix: string) =>
+    const all = (forSeconds: string, prefix: string) =>
       Promise.all(
         ports.map(async (port) => {
-          const args = [load, String(port), String(connections / count), String(forSeconds), `${prefix}-${port}`]
+          const args = [load, String(port), String(connections / count), forSeconds, `${prefix}-${port}`]
           return JSON.parse((await run(process.execPath, args)).stdout) as { perSecond: number; failed: number }
         }),
       )
-    await all(3, 'warm-up')
+    await all(warmUpSeconds(seconds), 'warm-up')
     const loads = await all(seconds, 'measured')
     const failed = loads.reduce((sum, each) => sum + each.failed, 0)
     if (failed > 0) throw new Error(`${count} gateways failed ${failed} requests`)

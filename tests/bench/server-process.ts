@@ -29,6 +29,11 @@ export async function answers(child: ChildProcess, port: number): Promise<void> 
   }
 }
 
+/** How long a load of `seconds` is sent before the one that is measured: 3 s, in a short run as long as the load itself. */
+export function warmUpSeconds(seconds: string): string {
+  return String(Math.min(3, Number(seconds)))
+}
+
 /** Ends a process and waits until it is gone. */
 export function ended(child: ChildProcess, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve()

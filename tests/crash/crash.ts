@@ -10,6 +10,7 @@ import { crashOneNode } from './one-node.ts'
 import { crashByPowerCut } from './power-cut.ts'
 import { crashSeveralNodes } from './several-nodes.ts'
 import { crashByStorageFaults } from './storage-faults.ts'
+import { Unavailable } from './unavailable.ts'
 import type { Workload } from './workload.ts'
 
 /** What a crash test found, and whether every fault that it promises has fired. */
@@ -47,7 +48,13 @@ if (((powerCut || storageFaults) && store !== 'sqlite') || (powerCut && storageF
   process.exit(2)
 }
 
-const { folder, workload, report, lines, faultsFired } = await crash(cycles, Number(values.seed))
+const { folder, workload, report, lines, faultsFired } = await crash(cycles, Number(values.seed)).catch(
+  (error: unknown) => {
+    if (!(error instanceof Unavailable)) throw error
+    console.error(error.message)
+    process.exit(69)
+  },
+)
 const successRatio = workload.answered / workload.sent
 console.log(
   `seed ${values.seed}, ${store}, ${cycles} cycles, ${workload.sent} requests sent, ${(successRatio * 100).toFixed(1)} % answered`,

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { Unavailable } from './unavailable.ts'
 
 /** A file system of its own on a loop device, whose power can be cut. */
 export interface FaultyDisk {
@@ -42,8 +43,8 @@ export function makeFaultyDisk(folder: string): FaultyDisk {
     run('mkfs.ext4', '-q', image)
     mount()
   } catch (error) {
-    throw new Error(
-      'A power cut needs root and loop devices: run `sudo npm run nightly`, in a container with `--privileged`',
+    throw new Unavailable(
+      'A power cut needs root and loop devices: run it with sudo, in a container with `--privileged`',
       { cause: error },
     )
   }

@@ -72,7 +72,7 @@ export async function crashOneNode(cycles: number, seed: number): Promise<CrashR
         ),
       ),
     )
-    if (!gone) server.process.kill('SIGKILL')
+    if (!gone) throw new Error('The server outlived the failpoint that it should have died at')
   }
 }
 

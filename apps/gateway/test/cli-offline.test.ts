@@ -4,10 +4,12 @@ import {
   cpSync,
   existsSync,
   globSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -247,6 +249,17 @@ test('G12: backup, delete, restore brings all back, and nothing is ever written 
   expect(existsSync(join(elsewhere, 'gateway.db'))).toBe(false)
   expect((await gw(['restore', backups, '--backup', 'absent', '--data-dir', elsewhere])).code).toBe(1)
   expect((await gw(['restore', cwd, '--data-dir', elsewhere])).err).toContain('There is no complete backup')
+})
+
+test('C6: a start on a full disk ends with 74, names the directory and says what to do', async () => {
+  const folder = freshFolder()
+  // Every write to it finds no space.
+  mkdirSync(join(folder, 'data'))
+  symlinkSync('/dev/full', join(folder, 'data/lock-holder'))
+  const { code, err } = await gw(['start', '--data-dir', join(folder, 'data'), '--port', '0', '--admin-port', '0'])
+  expect(code).toBe(74)
+  expect(err).toContain('no space left on device')
+  expect(err).toContain(`look at the room and the disk of ${join(folder, 'data')}`)
 })
 
 test('G12: inspect shows a directory whose gateway was killed with its log, and leaves it as it is', async () => {

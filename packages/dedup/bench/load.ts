@@ -45,7 +45,7 @@ function client(until: number, most: number): Promise<void> {
 
 const never = Number.POSITIVE_INFINITY
 await client(never, keys)
-const warm = performance.now() + 1_500
+const warm = performance.now() + Math.min(1_500, seconds * 1_000)
 await Promise.all(Array.from({ length: connections }, () => client(warm, never)))
 console.log('warm')
 await new Promise((resolve) => setTimeout(resolve, 100))

@@ -1,17 +1,26 @@
 /**
- * Units of one row a second, at 1, 64 and 256 concurrent writers, beside one transaction each on the same server:
- * `GW_TEST_POSTGRES_URL=postgres://… node --conditions=@gw/source bench/group-commit.ts [seconds] [rounds] [lanes]`.
+ * `node --conditions=@gw/source bench/group-commit.ts [--rounds n] [--seconds n] [--lanes n] [--json]`: units of 300-byte rows at 1,
+ * 64 and 256 concurrent writers, beside one transaction each on the same server.
  */
 import { randomUUID } from 'node:crypto'
+import { cpus } from 'node:os'
+import { parseArgs } from 'node:util'
+import { freshDatabase } from '@gw/services'
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import { connectPostgres, postgresDatabase } from '../src/index.ts'
 
-const url = process.env['GW_TEST_POSTGRES_URL']
-if (url === undefined) throw new Error('Set GW_TEST_POSTGRES_URL to a PostgreSQL that may be written to')
-const [seconds = 2, rounds = 3, lanes = 2] = process.argv.slice(2).map(Number)
-const client = connectPostgres(url, { maxConnections: 64 })
-const database = postgresDatabase(drizzle(client), { lanes })
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '2' },
+    lanes: { type: 'string', default: '2' },
+    json: { type: 'boolean', default: false },
+  },
+})
+const seconds = Number(values.seconds)
+const client = connectPostgres(await freshDatabase(), { maxConnections: 64 })
+const database = postgresDatabase(drizzle(client), { lanes: Number(values.lanes) })
 const value = 'x'.repeat(300)
 
 await database.migrate('bench', ['create table gw_bench (id text primary key, value text not null)'])
@@ -25,8 +34,8 @@ for (const name of ['put', 'put2', 'put3']) {
     oneStatement: true,
     async run(tx, batch) {
       const ids = sql.param(batch.map(({ id }) => id))
-      const values = sql.param(batch.map((row) => row.value))
-      await tx.execute(sql`insert into gw_bench select * from unnest(${ids}::text[], ${values}::text[])`)
+      const texts = sql.param(batch.map((row) => row.value))
+      await tx.execute(sql`insert into gw_bench select * from unnest(${ids}::text[], ${texts}::text[])`)
       return batch.map(() => ({ result: undefined }))
     },
   })
@@ -59,11 +68,12 @@ async function rate(writers: number, write: () => Promise<void>): Promise<number
   return done / ((performance.now() - started) / 1000)
 }
 
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1]!
+function median(figures: readonly number[]): number {
+  return [...figures].sort((a, b) => a - b)[values.length >> 1]!
 }
 
 const three = ['put', 'put2', 'put3']
+const rows: object[] = []
 await rate(8, () => unit(three))
 for (const [name, grouped, alone] of [
   ['one write', () => unit(['put']), () => each(1)],
@@ -71,15 +81,25 @@ for (const [name, grouped, alone] of [
 ] as const) {
   for (const writers of [1, 64, 256]) {
     const figures: [number, number][] = []
-    for (let round = 0; round < rounds; round++) {
+    for (let round = 0; round < Number(values.rounds); round++) {
       figures.push([await rate(writers, grouped), await rate(writers, alone)])
       await client`truncate gw_bench`
     }
     const [a, b] = [median(figures.map(([x]) => x)), median(figures.map(([, x]) => x))]
-    console.log(
-      `${name}, ${writers} writers: ${Math.round(a)} units/s, one transaction each ${Math.round(b)}/s, ratio ${(a / b).toFixed(2)}`,
+    const of = `${name}, ${writers} writers`
+    rows.push(
+      { name: `${of}: a transaction each`, value: Math.round(b), unit: 'units/s', ratio: 1 },
+      { name: `${of}: units`, value: Math.round(a), unit: 'units/s', ratio: Number((a / b).toFixed(2)) },
     )
   }
 }
 await database.close()
 await client.end()
+const machine = { cores: cpus().length, node: process.version, platform: process.platform }
+if (values.json) console.log(JSON.stringify({ suite: 'group-commit', machine, rows }))
+else {
+  console.log(
+    `group-commit: ${machine.cores} cores shared with PostgreSQL, Node ${machine.node}, medians of ${values.rounds} alternating rounds of ${seconds} s`,
+  )
+  console.table(rows)
+}

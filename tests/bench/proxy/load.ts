@@ -33,7 +33,7 @@ async function during(ms: number): Promise<void> {
   )
 }
 
-await during(1_000)
+await during(Math.min(1_000, Number(seconds) * 1_000))
 latencies.length = 0
 console.log('warm')
 const began = performance.now()

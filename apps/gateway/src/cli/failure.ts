@@ -36,12 +36,15 @@ const refused: ReadonlySet<string> = new Set([
   'unknown_option',
 ])
 
+/** Of a data directory that cannot be written or read: of SQLite's files, and of any other. */
+const storage: ReadonlySet<string> = new Set(['storage_failed', 'storage_full', 'ENOSPC', 'EDQUOT', 'EIO', 'EROFS'])
+
 /** What a command ends with that threw `error`. */
 export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof CommandError) return error.exitCode
   const code = codeOf(error)
   if (error instanceof GatewayError && refused.has(error.code)) return exit.configuration
-  if (code === 'storage_failed') return exit.storageFailed
+  if (code !== undefined && storage.has(code)) return exit.storageFailed
   return code === 'unavailable' || code === 'cold_unavailable' ? exit.unavailable : exit.failed
 }
 

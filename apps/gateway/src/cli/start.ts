@@ -6,7 +6,7 @@ import { failpointOf } from '../failpoint.ts'
 import type { Gateway } from '../gateway.ts'
 import { createReferenceServer } from '../reference/server.ts'
 import type { RunningGateway } from '../serve.ts'
-import { exitCodeOf, messageOf } from './failure.ts'
+import { exit, exitCodeOf, messageOf } from './failure.ts'
 import { paint, paintAside } from './terminal.ts'
 
 /** Flags of `gw start`; they win over the environment. */
@@ -21,6 +21,7 @@ export interface StartFlags {
 /** Runs the configured gateway, or the reference gateway where there is no configuration file, until SIGTERM or SIGINT. */
 export async function start(flags: StartFlags): Promise<void> {
   const { env } = process
+  let dataDir: string | undefined
   try {
     const sources: ConfigSources = {
       cwd: process.cwd(),
@@ -30,6 +31,7 @@ export async function start(flags: StartFlags): Promise<void> {
     }
     const loaded = await loadConfig(sources)
     const { config } = loaded
+    dataDir = config.dataDir ?? './data'
     const { host = '127.0.0.1', port = 8000, apiTokens = {} } = config
     const failpoint = failpointOf(env['GW_FAILPOINT'])
     if (loaded.file === undefined) {
@@ -46,8 +48,13 @@ export async function start(flags: StartFlags): Promise<void> {
       greeting(running, config, false, [`Configuration  ${loaded.file}`, ...(config.routes ?? []).map(routeLine)]),
     )
   } catch (error) {
-    console.error(paintAside.red(messageOf(error)))
-    process.exit(exitCodeOf(error))
+    const code = exitCodeOf(error)
+    const where =
+      code === exit.storageFailed && dataDir !== undefined
+        ? `. Nothing was deleted: look at the room and the disk of ${dataDir}, and start again`
+        : ''
+    console.error(paintAside.red(`${messageOf(error)}${where}`))
+    process.exit(code)
   }
 }
 

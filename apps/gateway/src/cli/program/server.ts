@@ -32,7 +32,7 @@ export function serverCommands(gw: Command): void {
       examples: ['gw start --port 8080 --data-dir /var/lib/gateway'],
       exits: {
         [exit.failed]: 'it could not start',
-        [exit.storageFailed]: 'the storage failed while it ran',
+        [exit.storageFailed]: 'the storage failed, at the start or later',
         [exit.configuration]: 'the configuration is refused',
       },
     },
