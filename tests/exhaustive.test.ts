@@ -1,3 +1,6 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { liveThrough } from './sim/threads.ts'
 
@@ -25,3 +28,12 @@ test(`reliability D2: no history of ${length} operations breaks a rule, whicheve
 test('reliability D2: it finds bugs that are planted', async () => {
   for (const bug of ['5', '12', '24', 'S1']) expect((await exhaust(1, bug)).found, bug).not.toEqual([])
 }, 120_000)
+
+test('reliability D2: `sim --seed n --trace` replays one history exactly', async () => {
+  const sim = fileURLToPath(new URL('./sim/sim.ts', import.meta.url))
+  const replay = async () => (await promisify(execFile)(process.execPath, [sim, '--seed', '7', '--trace'])).stdout
+  const [one, other] = await Promise.all([replay(), replay()])
+  expect(one).toMatch(/^seed 7, trace [0-9a-f]{16}$/m)
+  expect(one.split('\n').length).toBeGreaterThan(50)
+  expect(other).toBe(one)
+})

@@ -26,9 +26,13 @@ const { values } = parseArgs({
 const threads = Number(values.threads)
 const from = Number(values.from)
 
-if (values.seed !== undefined) process.exit(await replay(Number(values.seed)))
-if (values.exhaustive !== undefined) process.exit(await exhaust(Number(values.exhaustive), Number(values.nodes)))
-process.exit(values.mutants ? await findMutants() : await search())
+process.exitCode = await whatWasAskedFor()
+
+function whatWasAskedFor(): Promise<number> {
+  if (values.seed !== undefined) return replay(Number(values.seed))
+  if (values.exhaustive !== undefined) return exhaust(Number(values.exhaustive), Number(values.nodes))
+  return values.mutants ? findMutants() : search()
+}
 
 async function search(): Promise<number> {
   const seeds = Number(values.seeds ?? 1_000)
