@@ -2,21 +2,23 @@
  * `pnpm crash --cycles n [--nodes n] [--store sqlite|postgres] [--storage-faults] [--power-cut [--without-sync]] [--seed s]`: kills
  * the real server again and again, makes its writes and syncs fail, or cuts the power of its disk, and holds it to every answer that
  * it gave. `--without-sync` checks the check: it passes when a server whose syncs do nothing is found to have lost answers.
+ * `pnpm crash --each-call [--every n] [--power-cut]` does it at each call of a short life that changes a file, or at one in n.
  */
 import { rmSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import type { Report } from './checker.ts'
+import { crashAtEachCall } from './each-call.ts'
 import { crashOneNode } from './one-node.ts'
 import { crashByPowerCut } from './power-cut.ts'
 import { crashSeveralNodes } from './several-nodes.ts'
 import { crashByStorageFaults } from './storage-faults.ts'
 import { Unavailable } from './unavailable.ts'
-import type { Workload } from './workload.ts'
 
 /** What a crash test found, and whether every fault that it promises has fired. */
 export interface CrashResult {
   readonly folder: string
-  readonly workload: Workload
+  readonly sent: number
+  readonly answered: number
   readonly report: Report
   readonly lines: readonly string[]
   readonly faultsFired: boolean
@@ -28,6 +30,8 @@ const { values } = parseArgs({
     nodes: { type: 'string', default: '1' },
     store: { type: 'string' },
     'storage-faults': { type: 'boolean', default: false },
+    'each-call': { type: 'boolean', default: false },
+    every: { type: 'string', default: '1' },
     'power-cut': { type: 'boolean', default: false },
     'without-sync': { type: 'boolean', default: false },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
@@ -43,21 +47,22 @@ if (!['sqlite', 'postgres'].includes(store) || (store === 'sqlite' && nodes !== 
 const powerCut = values['power-cut']
 const withoutSync = values['without-sync']
 const storageFaults = values['storage-faults']
+const eachCall = values['each-call']
 if (((powerCut || storageFaults) && store !== 'sqlite') || (powerCut && storageFaults) || (withoutSync && !powerCut)) {
   console.error('Expected --power-cut or --storage-faults with --store sqlite, and --without-sync with --power-cut')
   process.exit(2)
 }
 
-const { folder, workload, report, lines, faultsFired } = await crash(cycles, Number(values.seed)).catch(
+const { folder, sent, answered, report, lines, faultsFired } = await crash(cycles, Number(values.seed)).catch(
   (error: unknown) => {
     if (!(error instanceof Unavailable)) throw error
     console.error(error.message)
     process.exit(69)
   },
 )
-const successRatio = workload.answered / workload.sent
+const successRatio = answered / sent
 console.log(
-  `seed ${values.seed}, ${store}, ${cycles} cycles, ${workload.sent} requests sent, ${(successRatio * 100).toFixed(1)} % answered`,
+  `seed ${values.seed}, ${store}, ${eachCall ? '' : `${cycles} cycles, `}${sent} requests sent, ${(successRatio * 100).toFixed(1)} % answered`,
 )
 console.log(
   `acknowledged ${report.acknowledged} of ${report.asked}, lost ${report.lost}, duplicated rows ${report.duplicatedRows}, repeated executions ${report.repeatedExecutions}, different answers ${report.differentAnswers}, unfinished ${report.unfinished}`,
@@ -73,6 +78,7 @@ process.exit(failed ? 1 : 0)
 
 function crash(cycles: number, seed: number): Promise<CrashResult> {
   if (store === 'postgres') return crashSeveralNodes(cycles, nodes, seed)
+  if (eachCall) return crashAtEachCall(Number(values.every), powerCut, seed)
   if (powerCut) return crashByPowerCut(cycles, seed, withoutSync)
   return storageFaults ? crashByStorageFaults(cycles, seed) : crashOneNode(cycles, seed)
 }

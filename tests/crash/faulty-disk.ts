@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { type ChildProcess, execFileSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Unavailable } from './unavailable.ts'
@@ -65,4 +65,13 @@ export function makeFaultyDisk(folder: string): FaultyDisk {
     },
     unmount,
   }
+}
+
+/** Stops a process and waits until each of its threads stands still. */
+export async function frozen(process: ChildProcess): Promise<void> {
+  process.kill('SIGSTOP')
+  const tasks = `/proc/${process.pid}/task`
+  const running = () =>
+    readdirSync(tasks).some((thread) => !/^\d+ \(.*\) [Tt] /.test(readFileSync(`${tasks}/${thread}/stat`, 'utf8')))
+  while (running()) await delay(1)
 }

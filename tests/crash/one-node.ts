@@ -46,7 +46,7 @@ export async function crashOneNode(cycles: number, seed: number): Promise<CrashR
   const least = Math.min(5, Math.floor(cycles / 10))
   return {
     folder,
-    workload,
+    ...workload.counts,
     report,
     lines: [
       ...unfinished,

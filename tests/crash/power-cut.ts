@@ -1,12 +1,11 @@
-import type { ChildProcess } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ensureInstalled, findLibrary } from '@gw/services'
 import { check } from './checker.ts'
 import type { CrashResult } from './crash.ts'
-import { makeFaultyDisk } from './faulty-disk.ts'
+import { frozen, makeFaultyDisk } from './faulty-disk.ts'
 import { type ServerProcess, startServer } from './server.ts'
 import { percentile, seededRandom, Workload } from './workload.ts'
 
@@ -73,7 +72,7 @@ export async function crashByPowerCut(cycles: number, seed: number, withoutSync:
     const found = await workload.found(url, [join(dataDir, 'effects.log')])
     return {
       folder,
-      workload,
+      ...workload.counts,
       report: check(workload.asked, workload.received, found),
       lines: [
         ...unfinished,
@@ -87,13 +86,4 @@ export async function crashByPowerCut(cycles: number, seed: number, withoutSync:
     workload.close()
     await disk.unmount()
   }
-}
-
-/** Stops a process and waits until each of its threads stands still. */
-async function frozen(process: ChildProcess): Promise<void> {
-  process.kill('SIGSTOP')
-  const tasks = `/proc/${process.pid}/task`
-  const running = () =>
-    readdirSync(tasks).some((thread) => !/^\d+ \(.*\) [Tt] /.test(readFileSync(`${tasks}/${thread}/stat`, 'utf8')))
-  while (running()) await delay(1)
 }

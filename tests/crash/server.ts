@@ -23,11 +23,12 @@ export interface ServerProcess {
   readonly exited: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
 }
 
-/** Starts the reference gateway on a data directory, `under` another program if one is given, and waits until it is ready, or has ended. */
+/** Starts the reference gateway on a data directory, `under` another program if one is given, and waits until it is ready, has ended, or is `over` otherwise. */
 export async function startServer(
   dataDir: string,
   env: Readonly<Record<string, string>> = {},
   under: readonly string[] = [],
+  over: () => boolean = () => false,
 ): Promise<ServerProcess> {
   const [adminPort, freePort] = await freePorts(2)
   const port = env['PORT'] ?? freePort
@@ -57,11 +58,11 @@ export async function startServer(
   })
   const url = `http://127.0.0.1:${port}`
   for (;;) {
-    const ready = await fetch(`${url}/health/ready`).then(
+    const ready = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(5_000) }).then(
       ({ status }) => status === 200,
       () => false,
     )
-    if (ready || child.exitCode !== null || child.signalCode !== null) break
+    if (ready || child.exitCode !== null || child.signalCode !== null || over()) break
     if (performance.now() - began > 120_000) throw new Error(`The server was not ready within 120 s: ${errors}`)
     await delay(20)
   }

@@ -71,7 +71,7 @@ export async function crashSeveralNodes(cycles: number, nodes: number, seed: num
   workload.close()
   return {
     folder,
-    workload,
+    ...workload.counts,
     report,
     lines: [
       ...unfinished,

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,7 +6,7 @@ import { ensureInstalled } from '@gw/services'
 import { check } from './checker.ts'
 import type { CrashResult } from './crash.ts'
 import { type ServerProcess, startServer } from './server.ts'
-import { Unavailable } from './unavailable.ts'
+import { mayTrace } from './strace.ts'
 import { percentile, seededRandom, Workload } from './workload.ts'
 
 /** What the kernel answers to one system call on the database's files, and what the server must do then. */
@@ -32,11 +31,7 @@ const fullFor = 30
  */
 export async function crashByStorageFaults(cycles: number, seed: number): Promise<CrashResult> {
   await ensureInstalled(['strace'])
-  const { status, stderr } = spawnSync('strace', ['-o', '/dev/null', 'true'], { encoding: 'utf8' })
-  if (status !== 0)
-    throw new Unavailable(
-      `Storage faults need strace, which may not trace here (${stderr.trim()}): allow it to, in a container with \`--cap-add SYS_PTRACE\``,
-    )
+  mayTrace()
   const random = seededRandom(seed)
   const folder = mkdtempSync(join(tmpdir(), 'gw-storage-'))
   const dataDir = join(folder, 'data')
@@ -97,7 +92,7 @@ export async function crashByStorageFaults(cycles: number, seed: number): Promis
   workload.close()
   return {
     folder,
-    workload,
+    ...workload.counts,
     report: check(workload.asked, workload.received, found),
     lines: [
       ...unfinished,

@@ -39,6 +39,18 @@ export class Workload {
     }
   }
 
+  get counts(): { readonly sent: number; readonly answered: number } {
+    return { sent: this.sent, answered: this.answered }
+  }
+
+  /** A payment, the same once more, and a job. */
+  oneOfEach(): readonly Asked[] {
+    const payment: Asked = { key: 'key-0', kind: 'payment', customer: 'customer-0', items: 0 }
+    const job: Asked = { key: 'key-1', kind: 'job', customer: 'customer-1', items: 2 }
+    this.asked.push(payment, job)
+    return [payment, payment, job]
+  }
+
   /** Sends one request. `true` when its final answer came, which is then in the journal. */
   async ask(url: string, { key, kind, customer, items }: Asked): Promise<boolean> {
     this.sent++

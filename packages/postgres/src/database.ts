@@ -69,6 +69,11 @@ export interface Procedure<Args> {
    */
   readonly oneStatement?: boolean
   /**
+   * Its statements go behind those of all other stores: for a procedure with a lock at which the transactions of all processes meet.
+   * Who waits for it has the rows that it needs, and who holds it waits for none.
+   */
+  readonly afterOthers?: boolean
+  /**
    * Runs the whole batch, in one set-based statement where possible, and gives one answer an element, in order. A refusal
    * rolls back its unit only: the transaction starts again without it.
    *

@@ -67,13 +67,15 @@ export async function runProcedures(
     return granted
   }
 
-  async function runStore(ofStore: readonly Batch[], begun: () => void): Promise<void> {
+  /** `under` is called when the last of its procedures has begun. */
+  async function runStore(ofStore: readonly Batch[], under: () => void): Promise<void> {
     let running: Running[] = []
     for (const group of ofStore) {
       const procedure = procedures.get(group)!
+      const last = group === ofStore.at(-1)
       if (procedure.oneStatement === true) {
         running.push(await sent(group))
-        begun()
+        if (last) under()
         continue
       }
       if (!(await all(running))) return
@@ -81,7 +83,7 @@ export async function runProcedures(
       const scope = openScope(line, drizzle, { prepare: true })
       scopes.push(scope)
       const answers = procedure.run(scope.tx, group.batch, scope.send)
-      begun()
+      if (last) under()
       if (!(await all([{ group, answers }]))) return
       scope.shut()
     }
@@ -89,15 +91,15 @@ export async function runProcedures(
   }
 
   try {
-    // What takes several statements takes its locks after what takes one: it holds them for the shortest time, and transactions
-    // of all processes meet them in one order.
-    const quickFirst = [...stores.values()].sort((a, b) => Number(isSlow(a[0]!)) - Number(isSlow(b[0]!)))
+    // Transactions of all processes take their locks in one order, store by store, so that no two wait for each other. What takes
+    // one statement goes first: nothing waits for it.
+    const inOrder = [...stores].sort(([a, x], [b, y]) => placeOf(x) - placeOf(y) || (a < b ? -1 : 1))
     const runs: Promise<void>[] = []
-    for (const ofStore of quickFirst) {
-      await new Promise<void>((begun) => {
-        const run = runStore(ofStore, begun)
+    for (const [, ofStore] of inOrder) {
+      await new Promise<void>((under) => {
+        const run = runStore(ofStore, under)
         runs.push(run)
-        run.then(begun, begun)
+        run.then(under, under)
       })
     }
     await Promise.all(runs)
@@ -111,8 +113,10 @@ export async function runProcedures(
     for (const scope of scopes) scope.shut()
   }
 
-  function isSlow(group: Batch): boolean {
-    return procedures.get(group)!.oneStatement !== true
+  function placeOf(ofStore: readonly Batch[]): number {
+    const all = ofStore.map((group) => procedures.get(group)!)
+    if (all.some(({ afterOthers }) => afterOthers === true)) return 2
+    return all.every(({ oneStatement }) => oneStatement === true) ? 0 : 1
   }
 }
 

@@ -264,6 +264,29 @@ describe('group commit', () => {
     expect((await made.keys('entry')).sort()).toEqual(kept.sort())
   })
 
+  test('P3: a procedure after the others begins when the last one of every other store has, wherever its unit names it', async () => {
+    const made = await fresh({ lanes: 1 })
+    const begun: string[] = []
+    for (const [name, about] of [
+      ['log.append', { afterOthers: true }],
+      ['rows.claim', {}],
+      ['rows.finish', {}],
+      ['keys.settle', { oneStatement: true }],
+    ] as const)
+      made.db.define<undefined>(name, {
+        ...about,
+        locks: () => [],
+        async run(tx, batch) {
+          begun.push(name)
+          await tx.execute(sql`select ${name}::text`)
+          return batch.map(() => ({ result: undefined }))
+        },
+      })
+    const steps = ['log.append', 'rows.claim', 'rows.finish', 'keys.settle']
+    await commit(made.db, ...steps.map((procedure) => ({ procedure, args: undefined })))
+    expect(begun).toEqual(['keys.settle', 'rows.claim', 'rows.finish', 'log.append'])
+  })
+
   test('P1: a batch finds its rows by key, by a plan made while the table was empty', async () => {
     const made = await fresh({ lanes: 1 })
     const plans: string[] = []

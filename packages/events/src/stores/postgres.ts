@@ -114,7 +114,11 @@ export function postgresEventStore(options: PostgresEventStoreOptions): Postgres
     throw new EventError('invalid_option', `Expected \`mode\` to be strict or concurrent, got \`${String(mode)}\``)
   const strict = mode === 'strict'
   const names = { append: `events.append.${mode}`, setRegister: 'events.setRegister', drop: 'events.drop' }
-  db.define<AppendArgs>(names.append, { ...shareNothing, run: strict ? appendStrict : appendConcurrent })
+  db.define<AppendArgs>(names.append, {
+    ...shareNothing,
+    afterOthers: true,
+    run: strict ? appendStrict : appendConcurrent,
+  })
   db.define(names.setRegister, setRegister)
   db.define(names.drop, drop)
 
