@@ -55,6 +55,7 @@ pnpm('run', 'crash', '--cycles', nightly ? '2000' : '10')
 pnpm('run', 'crash', '--cycles', nightly ? '500' : '5', '--nodes', '3', '--store', 'postgres')
 const refused = [
   ['--cycles', nightly ? '60' : '6', '--storage-faults'],
+  ['--cycles', nightly ? '20' : '2', '--full-disk'],
   ['--each-call', '--every', nightly ? '1' : '60'],
   ['--each-call', '--every', nightly ? '2' : '60', '--power-cut'],
   ['--cycles', nightly ? '40' : '4', '--power-cut'],

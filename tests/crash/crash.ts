@@ -1,13 +1,20 @@
 /**
- * `pnpm crash --cycles n [--nodes n] [--store sqlite|postgres] [--storage-faults] [--power-cut [--without-sync]] [--seed s]`: kills
- * the real server again and again, makes its writes and syncs fail, or cuts the power of its disk, and holds it to every answer that
- * it gave. `--without-sync` checks the check: it passes when a server whose syncs do nothing is found to have lost answers.
- * `pnpm crash --each-call [--every n] [--power-cut]` does it at each call of a short life that changes a file, or at one in n.
+ * `pnpm crash`: kills the real server, or takes its disk away, and holds it to every answer that it gave.
+ *
+ * - `--cycles n [--nodes n] [--store sqlite|postgres]`: kills it again and again
+ * - `--cycles n --storage-faults`: makes its writes and syncs fail
+ * - `--cycles n --full-disk`: has it run out of room
+ * - `--cycles n --power-cut [--without-sync]`: cuts the power of its disk. `--without-sync` checks the check: it passes when a server
+ *   whose syncs do nothing is found to have lost answers
+ * - `--each-call [--every n] [--power-cut]`: kills it, or cuts the power, at each call of a short life that changes a file
+ *
+ * `--seed s` has the same chance again.
  */
 import { rmSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import type { Report } from './checker.ts'
 import { crashAtEachCall } from './each-call.ts'
+import { crashByFullDisk } from './full-disk.ts'
 import { crashOneNode } from './one-node.ts'
 import { crashByPowerCut } from './power-cut.ts'
 import { crashSeveralNodes } from './several-nodes.ts'
@@ -30,6 +37,7 @@ const { values } = parseArgs({
     nodes: { type: 'string', default: '1' },
     store: { type: 'string' },
     'storage-faults': { type: 'boolean', default: false },
+    'full-disk': { type: 'boolean', default: false },
     'each-call': { type: 'boolean', default: false },
     every: { type: 'string', default: '1' },
     'power-cut': { type: 'boolean', default: false },
@@ -44,12 +52,16 @@ if (!['sqlite', 'postgres'].includes(store) || (store === 'sqlite' && nodes !== 
   console.error('Expected --store sqlite with one node, or --store postgres with any number')
   process.exit(2)
 }
+const fullDisk = values['full-disk']
 const powerCut = values['power-cut']
 const withoutSync = values['without-sync']
 const storageFaults = values['storage-faults']
 const eachCall = values['each-call']
-if (((powerCut || storageFaults) && store !== 'sqlite') || (powerCut && storageFaults) || (withoutSync && !powerCut)) {
-  console.error('Expected --power-cut or --storage-faults with --store sqlite, and --without-sync with --power-cut')
+const faults = [powerCut || eachCall, storageFaults, fullDisk].filter(Boolean).length
+if (faults > 1 || (faults > 0 && store !== 'sqlite') || (withoutSync && (!powerCut || eachCall))) {
+  console.error(
+    'Expected --store sqlite with one of --each-call, --power-cut, --storage-faults and --full-disk, or --each-call with --power-cut; and --without-sync with --power-cut alone',
+  )
   process.exit(2)
 }
 
@@ -78,6 +90,7 @@ process.exit(failed ? 1 : 0)
 
 function crash(cycles: number, seed: number): Promise<CrashResult> {
   if (store === 'postgres') return crashSeveralNodes(cycles, nodes, seed)
+  if (fullDisk) return crashByFullDisk(cycles, seed)
   if (eachCall) return crashAtEachCall(Number(values.every), powerCut, seed)
   if (powerCut) return crashByPowerCut(cycles, seed, withoutSync)
   return storageFaults ? crashByStorageFaults(cycles, seed) : crashOneNode(cycles, seed)

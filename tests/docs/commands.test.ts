@@ -18,6 +18,7 @@ const runs: Readonly<Record<string, readonly [file: string, text: string]>> = {
   'pnpm build': ['tools/test.mjs', "'build'"],
   'pnpm crash --cycles': ['tools/test-on-servers.mjs', "pnpm('run', 'crash', '--cycles'"],
   'pnpm crash --cycles --storage-faults': ['tools/test-on-servers.mjs', "'--storage-faults'"],
+  'pnpm crash --cycles --full-disk': ['tools/test-on-servers.mjs', "'--full-disk'"],
   'pnpm crash --each-call --every': ['tools/test-on-servers.mjs', "'--each-call', '--every'"],
   'pnpm crash --cycles --power-cut': ['tools/test-on-servers.mjs', "'--power-cut'"],
   'pnpm sim --seeds': ['tools/simulate.mjs', "sim('--seeds'"],
