@@ -107,10 +107,37 @@ test('checkpoint W1: a run that takes longer than its caller may wait goes on, a
 })
 
 test('checkpoint W1: a run that waits longer than `inlineWaitMs` gives its caller 202 at once', async () => {
-  const { post, checkpoints } = processOn(undefined, (run) => run.sleep('night', 3_600_000), { inlineWaitMs: 50 })
+  const { post, checkpoints } = processOn(undefined, (run) => run.sleep('night', 3_600_000), { inlineWaitMs: 600_000 })
   const response = await post()
   expect(response.status).toBe(202)
   expect((await checkpoints.get(response.headers.get('gw-run')!))?.status).toBe('waiting')
+})
+
+test('checkpoint W1: a duplicate is answered from its run as it prefers: 409 while it is under way, 202 if asked, the outcome when it is there', async () => {
+  const { passed, open } = gate()
+  const { checkpoints, send, outcome } = processOn(undefined, () => passed)
+  const id = await send()
+  const app = new Hono().get('/again', async (c) => (await checkpoints.attach(c, id)) ?? c.notFound())
+  const again = async (headers: Record<string, string> = {}) => app.request('/again', { headers })
+  const conflict = await again()
+  expect([conflict.status, conflict.headers.get('location')]).toEqual([409, `/requests/${id}`])
+  const accepted = await again({ prefer: 'respond-async' })
+  expect([accepted.status, accepted.headers.get('preference-applied')]).toEqual([202, 'respond-async'])
+  open()
+  await outcome(id)
+  const replay = await again()
+  expect([replay.status, replay.headers.get('idempotent-replayed')]).toEqual([201, 'true'])
+  expect(await replay.json()).toEqual({ result: null })
+})
+
+test('checkpoint O3: the plain text that Hono makes of an error is kept as a problem', async () => {
+  const { post, outcome, app } = processOn(undefined, () => {
+    throw new Error('secret')
+  })
+  app.onError((_, c) => c.text('Internal Server Error', 500))
+  const answer = await post()
+  expect([answer.status, answer.headers.get('content-type')]).toEqual([500, 'application/problem+json'])
+  expect(await outcome(answer.headers.get('gw-run')!)).not.toMatch(/secret|Internal Server Error/)
 })
 
 test('checkpoint O1: what belongs to one exchange or one client is not kept with the answer', async () => {

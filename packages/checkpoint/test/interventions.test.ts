@@ -33,16 +33,22 @@ test('checkpoint C2, D1: a retried run makes an effect again that was taken back
 
 test('checkpoint C2: a fork of a failed run makes effects again that were taken back, and keeps the others', async () => {
   const { effects, state, handler } = saga()
-  const { checkpoints, send, outcome } = processOn(undefined, async (run) => {
-    await handler(run)
-    return run.step('last', () => effects.push('last'))
-  })
+  const forks: string[] = []
+  const { checkpoints, send, outcome } = processOn(
+    undefined,
+    async (run) => {
+      await handler(run)
+      return run.step('last', () => effects.push('last'))
+    },
+    { onTransition: ({ type, run }) => type === 'checkpoint.forked' && forks.push(run.id) },
+  )
   const failed = await send()
   expect(await outcome(failed)).toContain('500')
   state.fails = false
   const forked = await checkpoints.fork(failed, { ...by, fromStep: 'send' })
   expect(await outcome(forked)).toBe('201 {"result":6}')
   expect(effects).toEqual(['charge', 'send', 'refund', 'charge', 'send', 'last'])
+  expect(forks).toEqual([forked])
 })
 
 test('checkpoint C1: a run that was cancelled while it was on its way to be parked is cancelled, and takes its effects back', async () => {

@@ -112,6 +112,34 @@ test('checkpoint R4: after a pause the signal of a run that others have taken ab
   expect((await answer).status).toBe(503)
 })
 
+test('checkpoint R1: a node that was silent for longer than its lease goes on with what nobody has taken', async () => {
+  let elapsed = 0
+  const store = memoryCheckpointStore({ shared: true, now: () => elapsed })
+  const [entered, go, checked] = [gate(), gate(), gate()]
+  const a = processOn(
+    {
+      ...store,
+      async held(owner) {
+        const held = await store.held(owner)
+        if (elapsed > 0) checked.open()
+        return held
+      },
+    },
+    async () => {
+      entered.open()
+      await go.passed
+      return 'mine'
+    },
+    { nodeId: 'a', leaseMs: 90 },
+  )
+  const answer = a.post()
+  await entered.passed
+  elapsed = 91
+  await checked.passed
+  go.open()
+  expect((await answer).status).toBe(201)
+})
+
 test('checkpoint R1: two nodes with one id are two owners, and neither takes what the other runs', async () => {
   const url = await freshDatabase()
   const begun: number[] = []

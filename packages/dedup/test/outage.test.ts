@@ -106,7 +106,7 @@ describe('E3: a store that fails at the end', () => {
     const first = faulty(shared)
     const one = deduplicatorOf(first.store, undefined, { journal })
     let calls = 0
-    const respond = (c: Parameters<Parameters<typeof appOf>[1]>[0]) => c.json({ calls: ++calls })
+    const respond = (c: Parameters<Parameters<typeof appOf>[1]>[0]) => c.json({ calls: ++calls }, 200, { etag: '"1"' })
     await send(appOf(one, respond), 'warm')
     first.plan.fault = (call) => (call === 'complete' ? 'unavailable' : undefined)
     await send(appOf(one, respond), 'k')
@@ -117,6 +117,7 @@ describe('E3: a store that fails at the end', () => {
     await expect
       .poll(async () => (await send(app, 'k')).headers.get('idempotent-replayed'), { timeout: 3_000 })
       .toBe('true')
+    expect((await send(app, 'k')).headers.get('etag')).toBe('"1"')
     await expect.poll(() => journal.entries()).toEqual([])
     expect(calls).toBe(2)
   })

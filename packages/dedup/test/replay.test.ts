@@ -172,6 +172,13 @@ test('B1, B2: with a spill longer bodies are kept whole, requests and answers', 
   expect((await send(app, 'k', { body })).status).toBe(409)
 })
 
+test('B1: a route that does not ask for the spill refuses a longer request, also where longer answers are spilled', async () => {
+  const spill = memorySpill()
+  const { app, calls } = counting({ maxBodyBytes: 100, spill })
+  expect((await send(app, 'k', { body: 'y'.repeat(1_000) })).status).toBe(413)
+  expect([calls.n, spill.bodies.size]).toEqual([0, 0])
+})
+
 test('B3: the first byte of a stream is not held back, and its end waits for the answer to be kept', async () => {
   const { opened, open } = gate()
   const { app, calls } = counting({}, () => {
