@@ -48,6 +48,23 @@ test('checkpoint S6: a run waits for a signal, gets what it brought, and one tha
   expect(await other.outcome(early)).toBe('201 {"result":[1,2]}')
 })
 
+test('checkpoint S6: a signal reaches a run that still has another step under way', async () => {
+  const [heard, go] = [gate<unknown>(), gate()]
+  const { checkpoints, send, outcome } = processOn(undefined, async (run) => {
+    const approval = run.waitFor('approve').then((value) => {
+      heard.open(value)
+      return value
+    })
+    return (await Promise.all([approval, run.step('slow', () => go.passed)]))[0]
+  })
+  const id = await send()
+  await expect.poll(() => checkpoints.live).toBe(1)
+  await checkpoints.signal(id, 'approve', 'yes', me)
+  expect(await heard.passed).toBe('yes')
+  go.open()
+  expect(await outcome(id)).toBe('201 {"result":"yes"}')
+})
+
 test('checkpoint S6: a wait that is over gives undefined, also when the signal comes later', async () => {
   let lives = 0
   const process = processOn(undefined, async (run) => {
