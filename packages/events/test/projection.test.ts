@@ -208,6 +208,21 @@ test('N1: a snapshot shortens the next load; one of another reducer is ignored a
   expect(await load('none')).toEqual({ state: 0, version: -1, replayed: 0 })
 })
 
+test('the figures of an operation are its count, mean, extremes, and a bound below which 95 of 100 lie', async () => {
+  const events = memory()
+  const figures = events.project({ ...performanceFigures(), mode: 'inline' })
+  for (const ms of [4, 1, 100]) await events.append('operation_completed', { operation: 'pay', execution_time_ms: ms })
+  expect((await figures.state())['pay']).toMatchObject({
+    requests: 3,
+    successes: 3,
+    totalMs: 105,
+    averageMs: 35,
+    minMs: 1,
+    maxMs: 100,
+    p95Ms: 128,
+  })
+})
+
 test('the ready projections tell where each request is and how each operation does', async () => {
   const events = memory()
   const states = events.project(requestStates({ maxRequests: 2 }))

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { consume, EventStore, eventStream, memoryEventStore, subscribe } from '../src/index.ts'
 import { sqliteEventStore } from '../src/stores/sqlite.ts'
 import { closeDatabases, openTestDatabase } from './test-database.ts'
@@ -182,6 +182,32 @@ test('S2: a handler that throws gets its batch again; the error is told', async 
   await events.append('x', {})
   await consumer.whenProcessed('1')
   expect([tries, errors.length]).toEqual([3, 2])
+})
+
+test('S2: a handler that keeps throwing is left alone for 50 ms, then for twice as long each time', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] })
+  try {
+    const events = memory()
+    await events.append('x', {})
+    let tries = 0
+    const consumer = consume(events, {
+      name: 'n',
+      handle: async () => {
+        tries++
+        throw new Error('never')
+      },
+    })
+    const triesAfter = async (ms: number) => {
+      await vi.advanceTimersByTimeAsync(ms)
+      return tries
+    }
+    expect(await triesAfter(0)).toBe(1)
+    for (const [n, pauseMs] of [50, 100, 200, 400].entries())
+      expect([await triesAfter(pauseMs - 1), await triesAfter(1)]).toEqual([n + 1, n + 2])
+    await consumer.stop()
+  } finally {
+    vi.useRealTimers()
+  }
 })
 
 test('S1: server-sent events carry position, type and data, and Last-Event-ID goes on exactly after it', async () => {
