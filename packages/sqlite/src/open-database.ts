@@ -6,6 +6,7 @@ import { holdDirectory, makePrivate } from './data-directory.ts'
 import type { Database, DatabaseHealth, DatabaseOptions } from './database.ts'
 import { SqliteError } from './errors.ts'
 import { closedError, GroupCommit } from './group-commit.ts'
+import { damageOfLog } from './log-damage.ts'
 import type { BackupData } from './messages.ts'
 import type { Durability, Reader, SqlValue, Unit, Write } from './unit.ts'
 
@@ -25,7 +26,7 @@ const durabilities: readonly Durability[] = ['memory', 'os', 'fsync']
  * Opens the database of a data directory, alone, after moving a left-over log into the file and checking it.
  *
  * Throws `SqliteError`: `invalid_option`, `data_dir_locked` while another process has the directory, `data_dir_unsafe` for a
- * symbolic link or one that others may write, `storage_failed` for a damaged file.
+ * symbolic link or one that others may write, `storage_failed` for a damaged file, or a log that is damaged before its end.
  */
 export async function openDatabase(options: DatabaseOptions, faults: FaultPorts = {}): Promise<Database> {
   const {
@@ -48,6 +49,7 @@ export async function openDatabase(options: DatabaseOptions, faults: FaultPorts 
   const file = join(held.path, 'gateway.db')
   try {
     for (const name of [file, `${file}-wal`, `${file}-shm`]) makePrivate(name)
+    if (durability === 'fsync') refuseDamagedLog(`${file}-wal`)
     const { maxPages, failCommit, fullCheckpoints } = faults
     const reader = openReader(file)
     try {
@@ -62,6 +64,17 @@ export async function openDatabase(options: DatabaseOptions, faults: FaultPorts 
     held.release()
     throw error
   }
+}
+
+/** SQLite would drop what comes after the damage, and write over it. */
+function refuseDamagedLog(file: string): void {
+  const damage = existsSync(file) ? damageOfLog(file) : undefined
+  if (damage === undefined) return
+  const { frame, wholeBytes } = damage
+  throw new SqliteError(
+    'storage_failed',
+    `The log ${file} is damaged at its frame ${frame}, and commits that were acknowledged lie behind it. Restore a backup; or, to go on without them, keep a copy of the log and cut it to ${wholeBytes} bytes`,
+  )
 }
 
 function invalid(name: string, expected: string, value: unknown): SqliteError {
