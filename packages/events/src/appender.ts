@@ -34,6 +34,8 @@ export interface PreparedEvent {
   readonly event: NewEvent
 }
 
+const levels: ReadonlySet<string> = new Set(['memory', 'os', 'fsync', 'replicated'] satisfies Durability[])
+
 /** What stands in one critical section with an append: gives the writes that join it. */
 export interface InlinePart {
   /** Throws to fail the append. */
@@ -122,6 +124,11 @@ export class Appender {
     if (events.length === 0) throw new EventError('empty_batch', 'Expected at least one event, got none')
     checkText('stream', stream)
     checkExpected(expected)
+    if (durability !== undefined && !levels.has(durability))
+      throw new EventError(
+        'invalid_option',
+        `Expected \`durability\` to be ${[...levels].join(', ')}, got \`${durability}\``,
+      )
     if (this.#intake === undefined) await this.#start()
     if (this.#stopped) throw new EventError('stopped', 'The event store has been stopped')
     const intake = this.ready

@@ -2,7 +2,7 @@ import { EventError, refuseUnknown, requireWhole } from './errors.ts'
 import type { EventStore } from './event-store.ts'
 import { type ConsumerPlace, consumerPrefix, Lease } from './lease.ts'
 import { type EventFilter, registerOf } from './store.ts'
-import { type EventBatch, positionOf, type SubscribeOptions, subscribe, Wake } from './subscription.ts'
+import { checkFrom, type EventBatch, positionOf, type SubscribeOptions, subscribe, Wake } from './subscription.ts'
 import type { Unit } from './unit.ts'
 
 /** A named reader whose place outlives it. */
@@ -73,6 +73,7 @@ export function startConsumer(events: EventStore, options: ConsumerOptions, curr
   } = options
   refuseUnknown(unknown)
   requireWhole('leaseMs', leaseMs)
+  checkFrom(from)
   checkName(name)
   const wake = new Wake()
   const listeners = new Set<() => void>()

@@ -52,6 +52,7 @@ export function subscribe(events: EventStore, options: SubscribeOptions = {}): A
   if (batch > 1_000) throw new EventError('invalid_option', `Expected \`batch\` to be at most 1000, got \`${batch}\``)
   requireWhole('pollMs', pollMs)
   checkFilter(filter)
+  checkFrom(from)
   const begin = beginning(events, from)
   begin.catch(() => {})
   return follow()
@@ -94,6 +95,14 @@ async function beginning(events: EventStore, from: NonNullable<SubscribeOptions[
   if (from === 'start') return 0n
   if (from === 'end') return (await events.store.head()).position
   return positionOf(from.after)
+}
+
+/** Throws `invalid_option` for what is no place to begin at. */
+export function checkFrom(from: NonNullable<SubscribeOptions['from']>): void {
+  if (from === 'start' || from === 'end') return
+  if (typeof from !== 'object' || from === null)
+    throw new EventError('invalid_option', `Expected \`from\` to be start, end or { after }, got \`${String(from)}\``)
+  positionOf(from.after)
 }
 
 /** A position from text. Throws `invalid_option` for anything else. */

@@ -95,6 +95,28 @@ test('Q1: a cursor of another filter, a forged one, a limit over 1000 and an unk
   expect(await code(events.query({ user: 'x' } as never))).toBe('invalid_query')
 })
 
+test('V1: an event that cannot be right is refused by what is wrong with it, and nothing is appended', async () => {
+  const { events } = await eventStore({ maxDataBytes: 100 })
+  for (const [type, data, options, about] of [
+    ['1st', {}, {}, 'type'],
+    ['x'.repeat(129), {}, {}, 'type'],
+    ['x', {}, { schemaVersion: 0 }, 'schemaVersion'],
+    ['x', {}, { schemaVersion: 1.5 }, 'schemaVersion'],
+    ['x', {}, { occurredAt: 0.5 }, 'occurredAt'],
+    ['x', {}, { actor: 7 }, 'actor'],
+    ['x', {}, { stream: '' }, 'stream'],
+    ['x', {}, { when: 1 }, 'when'],
+    ['x', {}, { expected: -2 }, 'expected'],
+    ['x', {}, { durability: 'safe' }, 'durability'],
+  ] as const)
+    await expect(events.append(type, data, options as never), about).rejects.toMatchObject({
+      code: 'invalid_option',
+      message: expect.stringContaining(`\`${about}\``),
+    })
+  expect(await code(events.append('x', { text: 'y'.repeat(100) }))).toBe('event_too_large')
+  expect((await events.query()).events).toEqual([])
+})
+
 test('appendIn: an event joins a unit, and is not there when the unit is refused', async () => {
   const { events, db } = await eventStore()
   await events.start()

@@ -36,6 +36,19 @@ test('D1: a text over the cap becomes its length and keyed hash', () => {
   })
 })
 
+test('D1: what is nested deeper than 32 is cut off, in objects and in arrays', () => {
+  const nested = (depth: number, wrap: (inner: unknown) => unknown) => {
+    let value: unknown = 'end'
+    for (let i = 0; i < depth; i++) value = wrap(value)
+    return JSON.stringify(clean(value))
+  }
+  for (const wrap of [(inner: unknown) => ({ inner }), (inner: unknown) => [inner]]) {
+    expect(nested(32, wrap)).toContain('end')
+    expect(nested(33, wrap)).toContain('[too deep]')
+    expect(nested(50_000, wrap)).toContain('[too deep]')
+  }
+})
+
 test('D1: addresses are cut to /24 and /48; what is none is replaced', () => {
   expect(maskedAddress('203.0.113.77')).toBe('203.0.113.0/24')
   expect(maskedAddress('::ffff:203.0.113.77')).toBe('203.0.113.0/24')

@@ -184,6 +184,44 @@ test('S2: a handler that throws gets its batch again; the error is told', async 
   expect([tries, errors.length]).toEqual([3, 2])
 })
 
+test('S2: what a handler adds to its commit and the store refuses is told as that, and the batch comes again', async () => {
+  const store = memoryEventStore()
+  const events = new EventStore({ store })
+  stores.push(events)
+  const errors: unknown[] = []
+  let tries = 0
+  const consumer = consume(events, {
+    name: 'n',
+    onError: (error) => errors.push(error),
+    handle: async (_, commit) => {
+      const expected = tries++ === 0 ? 7 : 0
+      await commit((unit) => unit.add(store.setRegister('mine', 'x', expected)))
+    },
+  })
+  await events.append('x', {})
+  await consumer.whenProcessed('1')
+  expect(errors).toMatchObject([{ code: 'refused', reason: { conflict: 'register', name: 'mine' } }])
+  expect(tries).toBe(2)
+})
+
+test('S1: options that cannot be right are refused by name', () => {
+  const events = memory()
+  for (const [name, value] of [
+    ['batch', 0],
+    ['batch', 1_001],
+    ['pollMs', 0.5],
+    ['from', 'middle'],
+    ['since', 1],
+  ] as const)
+    expect(() => events.subscribe({ [name]: value } as never), name).toThrow(
+      expect.objectContaining({ code: 'invalid_option', message: expect.stringContaining(name) }),
+    )
+  for (const from of ['middle', { after: 'x' }, { before: '1' }, null] as never[])
+    expect(() => consume(events, { name: 'n', from, handle: async () => {} })).toThrow(
+      expect.objectContaining({ code: 'invalid_option' }),
+    )
+})
+
 test('S2: a handler that keeps throwing is left alone for 50 ms, then for twice as long each time', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] })
   try {

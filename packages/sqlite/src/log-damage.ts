@@ -1,5 +1,10 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 
+/** Is there when the log may hold commits that were not synced: such a log can lose pieces in any order, and proves nothing. */
+export function unsyncedMark(file: string): string {
+  return `${file}-unsynced`
+}
+
 /** Where the log's chain of checksums breaks although it went on behind that. */
 export interface LogDamage {
   /** The first frame that is not as it was written, from 1. */
@@ -19,8 +24,8 @@ type Sums = readonly [number, number]
 /**
  * Finds damage in SQLite's write-ahead log that SQLite itself takes for an unfinished end: it drops the broken frame and all behind
  * it. A commit is synced before the next one is written, so where a commit that follows another is intact, and belongs to it, all
- * before them had been on the disk. A broken end without that is what a crash leaves, and none. A log whose commits were not synced
- * can lose pieces in any order; nothing can be said of it. Reads the file once. Format: https://sqlite.org/fileformat2.html#walformat
+ * before them had been on the disk. A broken end without that is what a crash leaves, and none. Reads the file once.
+ * Format: https://sqlite.org/fileformat2.html#walformat
  */
 export function damageOfLog(file: string): LogDamage | undefined {
   const descriptor = openSync(file, 'r')

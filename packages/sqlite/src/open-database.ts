@@ -6,7 +6,7 @@ import { holdDirectory, makePrivate } from './data-directory.ts'
 import type { Database, DatabaseHealth, DatabaseOptions } from './database.ts'
 import { SqliteError } from './errors.ts'
 import { closedError, GroupCommit } from './group-commit.ts'
-import { damageOfLog } from './log-damage.ts'
+import { damageOfLog, unsyncedMark } from './log-damage.ts'
 import type { BackupData } from './messages.ts'
 import type { Durability, Reader, SqlValue, Unit, Write } from './unit.ts'
 
@@ -49,12 +49,14 @@ export async function openDatabase(options: DatabaseOptions, faults: FaultPorts 
   const file = join(held.path, 'gateway.db')
   try {
     for (const name of [file, `${file}-wal`, `${file}-shm`]) makePrivate(name)
-    if (durability === 'fsync') refuseDamagedLog(`${file}-wal`)
+    if (!existsSync(unsyncedMark(file))) refuseDamagedLog(`${file}-wal`)
     const { maxPages, failCommit, fullCheckpoints } = faults
     const reader = openReader(file)
     try {
       const writer = { file, maxPages, failCommit, fullCheckpoints }
       const group = await GroupCommit.start({ ...writer, maxPending, onFull, deadlineMs })
+      // The log is empty now.
+      rmSync(unsyncedMark(file), { force: true })
       return new SqliteDatabase(held.path, file, durability, group, reader, () => held.release())
     } catch (error) {
       reader.close()
@@ -124,7 +126,10 @@ class SqliteDatabase implements Database {
   }
 
   unit({ durability = this.durability }: { readonly durability?: Durability } = {}): Unit {
-    return new PendingWrites(this.#group, durability)
+    if (durability !== 'replicated' && !durabilities.includes(durability))
+      throw invalid('durability', 'memory, os, fsync or replicated', durability)
+    // Said is what is reached: one disk is all that there is.
+    return new PendingWrites(this.#group, durability === 'replicated' ? 'fsync' : durability)
   }
 
   async write<Result>(write: Write, options: { readonly durability?: Durability } = {}): Promise<Result> {

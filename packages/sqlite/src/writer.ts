@@ -1,8 +1,10 @@
 /** The writer thread: one connection, one transaction a batch, one answer a batch. */
 import { createHash } from 'node:crypto'
-import { statSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { unsyncedMark } from './log-damage.ts'
 import {
   type Answer,
   type BatchMessage,
@@ -189,9 +191,36 @@ function runOneByOne(units: readonly UnitMessage[]): Answer[] {
 
 function setLevel(sync: boolean): void {
   const wanted = sync ? 'FULL' : 'NORMAL'
-  if (wanted === level) return
+  if (wanted === level || (!sync && !markUnsynced())) return
   db.exec(`PRAGMA synchronous = ${wanted}`)
   level = wanted
+}
+
+let marked = false
+
+/** Before the first commit that is not synced, and on the disk itself: the next open must know. Where it cannot be, all are synced. */
+function markUnsynced(): boolean {
+  try {
+    if (!marked)
+      for (const [path, flags] of [
+        [unsyncedMark(file), 'w'],
+        [dirname(file), 'r'],
+      ] as const)
+        synced(path, flags)
+    marked = true
+  } catch {
+    // The disk is full, or worse; what comes next will tell.
+  }
+  return marked
+}
+
+function synced(path: string, flags: 'w' | 'r'): void {
+  const descriptor = openSync(path, flags, 0o600)
+  try {
+    fsyncSync(descriptor)
+  } finally {
+    closeSync(descriptor)
+  }
 }
 
 function runBatch({ units, sync }: BatchMessage): Answer[] {

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -107,6 +107,29 @@ test('C5: a log that is broken in front of intact commits is refused, says where
     }
   }
 }, 120_000)
+
+test('C5: a log with a commit that was not synced proves nothing of the disk, and opens with what is whole', async () => {
+  const db = await openDatabase({ directory: freshDirectory() })
+  await db.migrate('test', ['CREATE TABLE item (key TEXT UNIQUE, value TEXT)'])
+  for (const [key, durability] of [
+    ['a', 'fsync'],
+    ['b', 'os'],
+    ['c', 'fsync'],
+  ] as const)
+    await db.write(put(key), { durability })
+  const copy = freshDirectory()
+  cpSync(db.directory, copy, { recursive: true, filter: (path) => !path.includes('lock') })
+  await db.close()
+  const log = readFileSync(join(copy, 'gateway.db-wal'))
+  log[headerBytes + commitsOf(log).at(-2)! * frameBytes + 500]! ^= 1
+  writeFileSync(join(copy, 'gateway.db-wal'), log)
+  for (const keys of [['a'], ['a']]) {
+    const again = await openDatabase({ directory: copy })
+    expect(again.reader.all<{ key: string }>('SELECT key FROM item').map(({ key }) => key)).toEqual(keys)
+    await again.close()
+  }
+  expect(readdirSync(copy).filter((name) => name.includes('unsynced'))).toEqual([])
+})
 
 test('C5: a log cut where the refusal says opens with what was whole', async () => {
   const { file, log } = await left()

@@ -119,6 +119,30 @@ describe('group commit', () => {
     expect(await code(db.write(put('a')))).toBe('no error')
   })
 
+  test('a commit says what it has reached, which is never more than a synced disk', async () => {
+    const db = await database()
+    for (const [asked, reached] of [
+      [undefined, 'fsync'],
+      ['memory', 'memory'],
+      ['os', 'os'],
+      ['replicated', 'fsync'],
+    ] as const) {
+      const unit = db.unit(asked === undefined ? {} : { durability: asked })
+      unit.add(put(`${asked}`))
+      expect(await unit.commit()).toBe(reached)
+    }
+    expect(() => db.unit({ durability: 'safe' as never })).toThrow(expect.objectContaining({ code: 'invalid_option' }))
+  })
+
+  test('a unit commits once', async () => {
+    const db = await database()
+    const unit = db.unit()
+    unit.add(put('a'))
+    await unit.commit()
+    expect(await code(unit.commit())).toBe('invalid_option')
+    expect(() => unit.add(put('b'))).toThrow(expect.objectContaining({ code: 'invalid_option' }))
+  })
+
   test('onCommitted gets the result before commit resolves', async () => {
     const db = await database()
     const order: unknown[] = []
