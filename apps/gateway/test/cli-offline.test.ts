@@ -262,6 +262,34 @@ test('C6: a start on a full disk ends with 74, names the directory and says what
   expect(err).toContain(`look at the room and the disk of ${join(folder, 'data')}`)
 })
 
+test('C5: a log that is broken in front of acknowledged commits is named by start, inspect, doctor and backup, and is left as it is', async () => {
+  const folder = freshFolder()
+  const gateway = await createGateway({ dataDir: join(folder, 'data'), admin: { enabled: false } })
+  gateway.post('/order', gateway.durable({ operation: 'order' }), (c) => c.json({}, 201))
+  await gateway.start()
+  for (const key of ['a', 'b']) await gateway.request('/order', { method: 'POST', headers: { 'idempotency-key': key } })
+  // As a kill leaves it.
+  const left = join(folder, 'left')
+  cpSync(join(folder, 'data'), left, { recursive: true, filter: (path) => !/lock/.test(path) })
+  await gateway.close()
+  const path = join(left, 'gateway.db-wal')
+  const log = readFileSync(path)
+  log[1_000]! ^= 1
+  writeFileSync(path, log)
+  const inspected = await gw(['inspect', left])
+  expect([inspected.code, inspected.out]).toEqual([1, expect.stringContaining('the log is broken at its frame 1')])
+  const doctor = await gw(['doctor', '--data-dir', left])
+  expect([doctor.code, doctor.out.replaceAll(/\s+/g, ' ')]).toEqual([
+    1,
+    expect.stringContaining('broken at its frame 1'),
+  ])
+  const backup = await gw(['backup', join(folder, 'backups'), '--data-dir', left])
+  expect([backup.code, backup.err]).toEqual([1, expect.stringContaining('broken at its frame 1')])
+  const start = await gw(['start', '--data-dir', left, '--port', '0', '--admin-port', '0'])
+  expect([start.code, start.err]).toEqual([74, expect.stringContaining(`cut it to 32 bytes`)])
+  expect(readFileSync(path).equals(log)).toBe(true)
+})
+
 test('G12: inspect shows a directory whose gateway was killed with its log, and leaves it as it is', async () => {
   const { dataDir, runs } = await written()
   const db = new DatabaseSync(join(dataDir, 'gateway.db'))

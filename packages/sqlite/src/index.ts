@@ -1,4 +1,5 @@
 export type { Database, DatabaseHealth, DatabaseOptions, StoreDatabase } from './database.ts'
 export { SqliteError, type SqliteErrorCode } from './errors.ts'
+export { damageOfLog, type LogDamage } from './log-damage.ts'
 export { type FaultPorts, openDatabase } from './open-database.ts'
 export type { Connection, Durability, Procedures, Reader, SqlValue, Unit, Write } from './unit.ts'

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readSync } from 'node:fs'
 
 /** Is there when the log may hold commits that were not synced: such a log can lose pieces in any order, and proves nothing. */
 export function unsyncedMark(file: string): string {
@@ -7,6 +7,7 @@ export function unsyncedMark(file: string): string {
 
 /** Where the log's chain of checksums breaks although it went on behind that. */
 export interface LogDamage {
+  readonly log: string
   /** The first frame that is not as it was written, from 1. */
   readonly frame: number
   /** The length of what is whole before it. */
@@ -22,13 +23,15 @@ const magic = 0x377f_0682
 type Sums = readonly [number, number]
 
 /**
- * Finds damage in SQLite's write-ahead log that SQLite itself takes for an unfinished end: it drops the broken frame and all behind
- * it. A commit is synced before the next one is written, so where a commit that follows another is intact, and belongs to it, all
- * before them had been on the disk. A broken end without that is what a crash leaves, and none. Reads the file once.
- * Format: https://sqlite.org/fileformat2.html#walformat
+ * Looks in the write-ahead log of a database file that nobody has open for damage that SQLite itself takes for an unfinished end: it
+ * drops the broken frame and all behind it. A commit is synced before the next one is written, so where a commit that follows another
+ * is intact, and belongs to it, all before them had been on the disk. A broken end without that is what a crash leaves, and none.
+ * Reads the log once. Format: https://sqlite.org/fileformat2.html#walformat
  */
 export function damageOfLog(file: string): LogDamage | undefined {
-  const descriptor = openSync(file, 'r')
+  const log = `${file}-wal`
+  if (!existsSync(log) || existsSync(unsyncedMark(file))) return undefined
+  const descriptor = openSync(log, 'r')
   try {
     const bytes = new Uint8Array(headerBytes)
     if (readSync(descriptor, bytes, 0, headerBytes, 0) < headerBytes || bytes.every((byte) => byte === 0))
@@ -40,7 +43,8 @@ export function damageOfLog(file: string): LogDamage | undefined {
     const headed =
       (header.getUint32(0) & ~1) === magic && sums[0] === header.getUint32(24) && sums[1] === header.getUint32(28)
     // Of a log without its head the frames still say whose they are.
-    return scan(descriptor, headed ? pageBytes : 4_096, littleEndian, headed ? header : undefined)
+    const found = scan(descriptor, headed ? pageBytes : 4_096, littleEndian, headed ? header : undefined)
+    return found === undefined ? undefined : { log, ...found }
   } finally {
     closeSync(descriptor)
   }
@@ -51,7 +55,7 @@ function scan(
   pageBytes: number,
   littleEndian: boolean,
   header: DataView | undefined,
-): LogDamage | undefined {
+): Omit<LogDamage, 'log'> | undefined {
   const frameBytes = frameHeaderBytes + pageBytes
   const bytes = new Uint8Array(frameBytes * framesAtOnce)
   const block = new DataView(bytes.buffer)

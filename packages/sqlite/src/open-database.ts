@@ -49,7 +49,7 @@ export async function openDatabase(options: DatabaseOptions, faults: FaultPorts 
   const file = join(held.path, 'gateway.db')
   try {
     for (const name of [file, `${file}-wal`, `${file}-shm`]) makePrivate(name)
-    if (!existsSync(unsyncedMark(file))) refuseDamagedLog(`${file}-wal`)
+    refuseDamagedLog(file)
     const { maxPages, failCommit, fullCheckpoints } = faults
     const reader = openReader(file)
     try {
@@ -70,12 +70,12 @@ export async function openDatabase(options: DatabaseOptions, faults: FaultPorts 
 
 /** SQLite would drop what comes after the damage, and write over it. */
 function refuseDamagedLog(file: string): void {
-  const damage = existsSync(file) ? damageOfLog(file) : undefined
+  const damage = damageOfLog(file)
   if (damage === undefined) return
-  const { frame, wholeBytes } = damage
+  const { log, frame, wholeBytes } = damage
   throw new SqliteError(
     'storage_failed',
-    `The log ${file} is damaged at its frame ${frame}, and commits that were acknowledged lie behind it. Restore a backup; or, to go on without them, keep a copy of the log and cut it to ${wholeBytes} bytes`,
+    `The log ${log} is damaged at its frame ${frame}, and commits that were acknowledged lie behind it. Restore a backup; or, to go on without them, keep a copy of the log and cut it to ${wholeBytes} bytes`,
   )
 }
 

@@ -24,6 +24,7 @@ export async function backUpDirectory(
   try {
     const copy = join(folder, 'gateway.db')
     const origin = openDirectory(directory)
+    const { damage } = origin
     try {
       const [pages, length] = ['page_count', 'page_size'].map((pragma) =>
         Number(origin.db.reader.get<Record<string, number>>(`PRAGMA ${pragma}`)?.[pragma] ?? 0),
@@ -35,7 +36,7 @@ export async function backUpDirectory(
     }
     const look = await lookIntoDirectory(folder)
     try {
-      const found = await soundness(look)
+      const found = [...(damage === undefined ? [] : [damage]), ...(await soundness(look))]
       if (found.length > 0 && !evenDamaged)
         throw new CommandError(
           `${directory} is damaged (${found[0]}), and was not backed up; gw inspect ${directory} says what is wrong, --even-damaged backs it up all the same`,

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
-import type { Database, Reader, SqlValue } from '@gw/sqlite'
+import { type Database, damageOfLog, type Reader, type SqlValue } from '@gw/sqlite'
 import { CommandError, exit } from '../failure.ts'
 import { holderOf } from './holder.ts'
 
@@ -27,6 +27,8 @@ export interface ReadOnlyDirectory {
   /** `live` beside a running gateway, `crashed` where a write-ahead log was left behind, which is read from a copy. */
   readonly state: 'live' | 'closed' | 'crashed'
   readonly holder: number | undefined
+  /** What is wrong with a log that was left behind; what is read ends there. */
+  readonly damage: string | undefined
   close(): void
 }
 
@@ -69,11 +71,17 @@ export function openDirectory(path: string): ReadOnlyDirectory {
     schemas,
     state,
     holder,
+    damage: state === 'crashed' ? damageIn(file) : undefined,
     close() {
       connection.close()
       if (copy !== undefined) rmSync(join(copy, '..'), { recursive: true, force: true })
     },
   }
+}
+
+function damageIn(file: string): string | undefined {
+  const damage = damageOfLog(file)
+  return damage && `the log is broken at its frame ${damage.frame}, in front of commits that were acknowledged`
 }
 
 const tries = 5

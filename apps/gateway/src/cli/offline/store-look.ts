@@ -65,7 +65,7 @@ export async function lookIntoDirectory(path: string): Promise<StoreLook> {
   if (!existsSync(path)) throw new CommandError(`${path} does not exist`, exit.failed)
   if (!existsSync(`${path}/gateway.db`))
     throw new CommandError(`${path} has no gateway.db: is it the data directory of a gateway?`, exit.failed)
-  const { directory, file, db, schemas, state, holder, close } = openDirectory(path)
+  const { directory, file, db, schemas, state, holder, damage, close } = openDirectory(path)
   const { reader } = db
   try {
     const runs = sqliteCheckpointStore({ db })
@@ -108,7 +108,8 @@ export async function lookIntoDirectory(path: string): Promise<StoreLook> {
       },
       async check() {
         const found = reader.all<{ quick_check: string }>('PRAGMA quick_check(20)').map((row) => row.quick_check)
-        return found.length === 1 && found[0] === 'ok' ? [] : found
+        const wrong = found.length === 1 && found[0] === 'ok' ? [] : found
+        return damage === undefined ? wrong : [damage, ...wrong]
       },
       now: async () => Date.now(),
       close: async () => close(),
