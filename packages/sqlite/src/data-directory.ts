@@ -31,13 +31,13 @@ export function holdDirectory(directory: string): DataDirectory {
   makePrivate(lockFile)
   const lock = new DatabaseSync(lockFile, { timeout: 0 })
   try {
-    lock.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
-  } catch {
+    takeLock(lock, real, holderFile)
+    writeFileSync(holderFile, `${process.pid}\n`, { mode: 0o600 })
+  } catch (error) {
     lock.close()
-    throw locked(real, holderOf(holderFile))
+    throw error
   }
   held.add(real)
-  writeFileSync(holderFile, `${process.pid}\n`, { mode: 0o600 })
   return {
     path: real,
     release() {
@@ -62,6 +62,19 @@ function checkSafe(path: string): void {
     throw new SqliteError('data_dir_unsafe', `${path} can be written by others; run: chmod 700 ${path}`)
   }
 }
+
+function takeLock(lock: DatabaseSync, directory: string, holderFile: string): void {
+  try {
+    lock.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
+  } catch (cause) {
+    const { errcode = busy, message } = cause as Error & { readonly errcode?: number }
+    if ((errcode & 0xff) === busy) throw locked(directory, holderOf(holderFile))
+    throw new SqliteError('storage_failed', `${join(directory, 'lock')} cannot be locked: ${message}`, { cause })
+  }
+}
+
+/** SQLite's code for a lock that somebody else has. */
+const busy = 5
 
 function holderOf(file: string): number | undefined {
   try {

@@ -158,18 +158,25 @@ export class GroupCommit {
     else this.#failureListeners.push(listener)
   }
 
-  /** Refuses what comes from now on, waits for what is pending and for `readers`, and ends the thread. */
-  async close(readers: Promise<void>): Promise<void> {
+  /**
+   * Refuses what comes from now on, waits for what is pending and for `copying`, and ends the thread. The last move of the log into
+   * the file needs a file that nobody reads; after a failure there must be none, so the reader is closed behind the writer then.
+   */
+  async close(copying: Promise<void>, closeReader: () => void): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    await readers
+    await copying
+    if (this.#failure === undefined && this.pending > 0) {
+      await new Promise<void>((resolve) => this.#drained.push(resolve))
+    }
     if (this.#failure === undefined) {
-      if (this.pending > 0) await new Promise<void>((resolve) => this.#drained.push(resolve))
-      if (this.#failure === undefined) await this.#send((id) => ({ type: 'close', id })).catch(() => {})
+      closeReader()
+      await this.#send((id) => ({ type: 'close', id })).catch(() => {})
     }
     clearInterval(this.#clock)
     this.#worker.removeAllListeners('exit')
     await this.#worker.terminate()
+    if (this.#failure !== undefined) closeReader()
   }
 
   #send(message: (id: number) => ToWriter): Promise<void> {
@@ -199,14 +206,24 @@ export class GroupCommit {
     const units = this.#queue
     if (units.length === 0 || this.#failure !== undefined) return
     this.#queue = []
+    this.#hand(units)
+  }
+
+  #hand(units: readonly PendingUnit[]): void {
+    try {
+      this.#post({
+        type: 'batch',
+        sync: units.some(({ unit }) => unit.sync),
+        units: units.map(({ unit }) => unit.message),
+      })
+    } catch (cause) {
+      if (units.length > 1) for (const unit of units) this.#hand([unit])
+      else units[0]!.unit.failed(new SqliteError('procedure_failed', 'The arguments cannot be cloned', { cause }))
+      return
+    }
     for (const unit of units) this.#sent.push(unit)
     this.#messages.push(units.length)
     this.#sentAt.push(performance.now())
-    this.#post({
-      type: 'batch',
-      sync: units.some(({ unit }) => unit.sync),
-      units: units.map(({ unit }) => unit.message),
-    })
   }
 
   #listen(): void {

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { Worker } from 'node:worker_threads'
@@ -21,6 +21,8 @@ export interface FaultPorts {
 }
 
 const durabilities: readonly Durability[] = ['memory', 'os', 'fsync']
+/** Node fires a timer with a longer delay at once. */
+const longestTimerMs = 2_147_483_647
 
 /**
  * Opens the database of a data directory, alone, after moving a left-over log into the file and checking it.
@@ -43,7 +45,9 @@ export async function openDatabase(options: DatabaseOptions, faults: FaultPorts 
   if (!durabilities.includes(durability)) throw invalid('durability', 'memory, os or fsync', durability)
   if (!Number.isInteger(maxPending) || maxPending < 1) throw invalid('maxPending', 'a whole number above 0', maxPending)
   if (onFull !== 'wait' && onFull !== 'refuse') throw invalid('onFull', 'wait or refuse', onFull)
-  if (!(deadlineMs > 0)) throw invalid('deadlineMs', 'a number of milliseconds above 0', deadlineMs)
+  if (!(typeof deadlineMs === 'number' && deadlineMs > 0 && deadlineMs <= longestTimerMs)) {
+    throw invalid('deadlineMs', `a number above 0 and up to ${longestTimerMs}`, deadlineMs)
+  }
 
   const held = holdDirectory(directory)
   const file = join(held.path, 'gateway.db')
@@ -57,6 +61,8 @@ export async function openDatabase(options: DatabaseOptions, faults: FaultPorts 
       const group = await GroupCommit.start({ ...writer, maxPending, onFull, deadlineMs })
       // The log is empty now.
       rmSync(unsyncedMark(file), { force: true })
+      // A file that was empty has its log only now.
+      reader.look()
       return new SqliteDatabase(held.path, file, durability, group, reader, () => held.release())
     } catch (error) {
       reader.close()
@@ -146,37 +152,33 @@ class SqliteDatabase implements Database {
     return this.#group.request((id) => ({ type: 'migrate', id, owner, migrations }))
   }
 
-  async backup(file: string): Promise<void> {
-    if (existsSync(file))
-      throw new SqliteError('invalid_option', `Expected \`file\` to be absent, got \`${file}\`, which exists`)
-    const partial = `${file}.partial`
-    rmSync(partial, { force: true })
-    try {
-      await this.#copy(partial)
-      chmodSync(partial, 0o600)
-      renameSync(partial, file)
-    } catch (error) {
-      rmSync(partial, { force: true })
-      throw error
-    }
-  }
-
   /** Behind the copy that is being made; the writer goes on meanwhile. */
-  #copy(into: string): Promise<void> {
+  backup(file: string): Promise<void> {
     if (this.#closed !== undefined) return Promise.reject(closedError())
-    const copied = this.#copying.then(
-      () =>
-        new Promise<void>((resolve, reject) => {
-          if (this.#group.failure !== undefined) return reject(this.#group.failure)
-          const workerData: BackupData = { file: this.file, into }
-          const source = import.meta.url.endsWith('.ts')
-          const thread = new Worker(new URL(source ? './backup.ts' : './backup.js', import.meta.url), { workerData })
-          thread.once('error', (cause: Error) => reject(new SqliteError('procedure_failed', cause.message, { cause })))
-          thread.once('exit', () => resolve())
-        }),
-    )
+    const copied = this.#copying.then(() => this.#copy(file))
     this.#copying = copied.catch(() => {})
     return copied
+  }
+
+  async #copy(file: string): Promise<void> {
+    if (this.#group.failure !== undefined) throw this.#group.failure
+    if (existsSync(file))
+      throw new SqliteError('invalid_option', `Expected \`file\` to be absent, got \`${file}\`, which exists`)
+    const into = `${file}.partial`
+    rmSync(into, { force: true })
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const workerData: BackupData = { file: this.file, into }
+        const source = import.meta.url.endsWith('.ts')
+        const thread = new Worker(new URL(source ? './backup.ts' : './backup.js', import.meta.url), { workerData })
+        thread.once('error', (cause: Error) => reject(new SqliteError('procedure_failed', cause.message, { cause })))
+        thread.once('exit', () => resolve())
+      })
+      renameSync(into, file)
+    } catch (error) {
+      rmSync(into, { force: true })
+      throw error
+    }
   }
 
   onFailed(listener: (cause: unknown) => void): void {
@@ -185,8 +187,7 @@ class SqliteDatabase implements Database {
 
   close(): Promise<void> {
     this.#closed ??= (async () => {
-      // The last move of the log into the file needs a file that nobody reads.
-      await this.#group.close(this.#copying.then(() => this.#closeReader()))
+      await this.#group.close(this.#copying, this.#closeReader)
       this.#release()
     })()
     return this.#closed
@@ -218,23 +219,27 @@ class PendingWrites implements Unit {
     this.#sent = true
     if (this.#message.length === 0) return Promise.resolve(this.#durability)
     return new Promise((resolve, reject) => {
-      const early = this.#durability === 'memory'
       this.#group.enqueue({
         message: this.#message,
         sync: this.#durability === 'fsync',
         committed: (results) => {
-          for (let i = 0; i < results.length; i++) this.#listeners[i]?.(results[i])
-          resolve(this.#durability)
+          try {
+            for (let i = 0; i < results.length; i++) this.#listeners[i]?.(results[i])
+            resolve(this.#durability)
+          } catch (error) {
+            // The listener's own error, to its own caller: the units behind it have their answers to come.
+            reject(error)
+          }
         },
         failed: reject,
       })
-      if (early) resolve('memory')
     })
   }
 }
 
 interface OpenReader {
   readonly reader: Reader
+  look(): void
   close(): void
 }
 
@@ -244,11 +249,14 @@ interface OpenReader {
  */
 function openReader(file: string): OpenReader {
   const db = new DatabaseSync(file, { readOnly: true, timeout: 5_000 })
-  try {
-    db.prepare('SELECT 1 FROM sqlite_master').get()
-  } catch {
-    // What is wrong with the file is told by the writer.
+  const look = () => {
+    try {
+      db.prepare('SELECT 1 FROM sqlite_master').get()
+    } catch {
+      // What is wrong with the file is told by the writer.
+    }
   }
+  look()
   const statements = new Map<string, StatementSync>()
   let closed = false
   const statement = (sql: string) => {
@@ -261,11 +269,13 @@ function openReader(file: string): OpenReader {
     return prepared
   }
   return {
+    look,
     reader: {
       get: (sql, ...params) => statement(sql).get(...(params as SqlValue[])) as never,
       all: (sql, ...params) => statement(sql).all(...(params as SqlValue[])) as never,
     },
     close() {
+      if (closed) return
       closed = true
       statements.clear()
       db.close()

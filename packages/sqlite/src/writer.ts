@@ -176,6 +176,8 @@ function abandon(): void {
   if (db.isTransaction) statement('ROLLBACK').run()
 }
 
+const diskFull: Failed = { code: 'storage_full', message: 'The disk is full; nothing of this was kept' }
+
 /** A full disk ends the whole transaction: each unit is tried again by itself, and only those that do not fit lose. */
 function runOneByOne(units: readonly UnitMessage[]): Answer[] {
   return units.map((unit) => {
@@ -184,7 +186,7 @@ function runOneByOne(units: readonly UnitMessage[]): Answer[] {
     } catch (error) {
       if (resultCode(error) !== full) throw error
       abandon()
-      return { code: 'storage_full', message: 'The disk is full; nothing of this write was kept' }
+      return diskFull
     }
   })
 }
@@ -265,9 +267,11 @@ async function load(id: number, name: string): Promise<void> {
 }
 
 function migrate(owner: string, migrations: readonly string[]): Answer {
-  db.exec('CREATE TABLE IF NOT EXISTS gw_schema (owner TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID')
+  // The level cannot change inside a transaction.
+  setLevel(true)
   statement('BEGIN IMMEDIATE').run()
   try {
+    db.exec('CREATE TABLE IF NOT EXISTS gw_schema (owner TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID')
     const version =
       (statement('SELECT version FROM gw_schema WHERE owner = ?').get(owner)?.['version'] as number | undefined) ?? 0
     if (version > migrations.length) {
@@ -280,11 +284,11 @@ function migrate(owner: string, migrations: readonly string[]): Answer {
     known.clear()
     for (const sql of migrations.slice(version)) db.exec(sql)
     statement('INSERT OR REPLACE INTO gw_schema VALUES (?, ?)').run(owner, migrations.length)
-    setLevel(true)
     commit()
     return []
   } catch (error) {
     abandon()
+    if (resultCode(error) === full) return diskFull
     throw error
   }
 }
@@ -311,7 +315,8 @@ function receive(message: ToWriter): void {
 function joined(first: BatchMessage): { readonly batch: BatchMessage; readonly next: ToWriter | undefined } {
   let batch = first
   for (;;) {
-    const next = nextMessage()
+    // While more than this batch has waited for a module, what stands at the port comes behind that.
+    const next = loading > 1 ? undefined : nextMessage()
     if (next?.type !== 'batch') return { batch, next }
     batch = { type: 'batch', sync: batch.sync || next.sync, units: [...batch.units, ...next.units] }
   }

@@ -1,5 +1,15 @@
 import { spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, statSync, symlinkSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -143,6 +153,41 @@ describe('group commit', () => {
     expect(() => unit.add(put('b'))).toThrow(expect.objectContaining({ code: 'invalid_option' }))
   })
 
+  test('a unit whose arguments cannot cross to the writer thread is refused, and its neighbours are kept', async () => {
+    const db = await database()
+    const codes = await Promise.all([
+      code(db.write(put('a'))),
+      code(db.write({ procedure: `${module}#put`, args: { key: 'b', value: () => 'v' } })),
+      code(db.write(put('c'))),
+    ])
+    expect(codes).toEqual(['no error', 'procedure_failed', 'no error'])
+    expect([keys(db), db.health.pendingWrites]).toEqual([['a', 'c'], 0])
+  })
+
+  test('every write gets its own answer, also when messages came while a module was loaded', async () => {
+    const db = await database()
+    const folder = mkdtempSync(join(tmpdir(), 'gw-late-'))
+    const late = new URL(`./late-procedures.ts?folder=${folder}`, import.meta.url).href
+    const echo = (value: number) => db.write({ procedure: `${late}#echo`, args: value })
+    // Each 32 are a message.
+    const answers = Array.from({ length: 64 }, (_, i) => echo(i))
+    writeFileSync(join(folder, 'sent'), '')
+    await expect.poll(() => existsSync(join(folder, 'received'))).toBe(true)
+    answers.push(...Array.from({ length: 32 }, (_, i) => echo(64 + i)))
+    writeFileSync(join(folder, 'go'), '')
+    expect(await Promise.all(answers)).toEqual(Array.from({ length: 96 }, (_, i) => i))
+  })
+
+  test('an error of an onCommitted listener is its own caller’s, and stops nobody else', async () => {
+    const db = await database()
+    const unit = db.unit()
+    unit.add(put('a'), (changes) => {
+      throw Object.assign(new Error(), { code: `mine ${changes}` })
+    })
+    expect(await Promise.all([code(unit.commit()), code(db.write(put('b')))])).toEqual(['mine 1', 'no error'])
+    expect(keys(db)).toEqual(['a', 'b'])
+  })
+
   test('onCommitted gets the result before commit resolves', async () => {
     const db = await database()
     const order: unknown[] = []
@@ -192,6 +237,15 @@ describe('durability', () => {
       unit.add(put(durability))
       expect(await unit.commit()).toBe(durability)
     }
+    expect(() => db.unit({ durability: 'replicated' })).toThrow('Expected `durability` to be memory, os or fsync')
+  })
+
+  test('at every level a write has its result, and a refusal is heard', async () => {
+    for (const durability of ['memory', 'os', 'fsync'] as const) {
+      const db = await database({ durability })
+      expect(await db.write(put('a'))).toBe(1)
+      expect([await code(db.write(refuse('no'))), await code(db.write(put('a')))]).toEqual(['refused', 'constraint'])
+    }
   })
 
   test('every acknowledged write survives kill -9, in ten rounds', async () => {
@@ -238,7 +292,11 @@ describe('faults', () => {
     expect(await code(db.write(put('d')))).toBe('storage_failed')
     expect(db.health).toMatchObject({ state: 'failed', reason: 'disk I/O error' })
     expect(await code(db.migrate('x', []))).toBe('storage_failed')
+    const files = () => [db.file, `${db.file}-wal`].map((name) => readFileSync(name))
+    const left = files()
     await db.close()
+    // Nothing is moved, synced or cut after it.
+    expect(files()).toEqual(left)
     const again = await openDatabase({ directory: db.directory })
     open.push(again)
     expect(keys(again)).toContain('a')
@@ -306,6 +364,14 @@ describe('faults', () => {
     expect(await code(roomy.write(put('large', large)))).toBe('no error')
   })
 
+  test('a migration that does not fit on the disk gets storage_full, changes nothing, and the database goes on', async () => {
+    const db = await database({}, { maxPages: 8 })
+    const tables = Array.from({ length: 10 }, (_, i) => `CREATE TABLE t${i} (x)`)
+    expect(await code(db.migrate('large', tables))).toBe('storage_full')
+    expect(db.reader.get('SELECT 1 FROM sqlite_master WHERE name = ?', 't0')).toBeUndefined()
+    expect([db.health.state, await code(db.write(put('a')))]).toEqual(['open', 'no error'])
+  })
+
   test('a full queue refuses, or waits, as asked; nothing is dropped', async () => {
     const refusing = await database({ maxPending: 10, onFull: 'refuse' })
     const codes = await Promise.all(Array.from({ length: 50 }, (_, i) => code(refusing.write(put(`k${i}`)))))
@@ -335,6 +401,20 @@ describe('the data directory', () => {
     await new Promise((resolve) => child.once('exit', resolve))
     const db = await openDatabase({ directory: dir })
     await db.close()
+  })
+
+  test('a lock that cannot be taken for another reason says which, and one that failed half-way is free again', async () => {
+    const dir = directory()
+    mkdirSync(join(dir, 'lock-holder'), { recursive: true, mode: 0o700 })
+    expect(await code(openDatabase({ directory: dir }))).toBe('EISDIR')
+    rmSync(join(dir, 'lock-holder'), { recursive: true })
+    const db = await openDatabase({ directory: dir })
+    await db.close()
+    writeFileSync(join(dir, 'lock'), 'not a database'.repeat(100))
+    await expect(openDatabase({ directory: dir })).rejects.toMatchObject({
+      code: 'storage_failed',
+      message: `${join(dir, 'lock')} cannot be locked: file is not a database`,
+    })
   })
 
   test('the directory is 0700 and every file in it 0600', async () => {
@@ -367,6 +447,13 @@ describe('schema, backup and closing', () => {
     expect(await code(db.migrate('test', schema))).toBe('schema_too_new')
   })
 
+  test('a migration comes after writes that were not synced, as well', async () => {
+    const db = await database({ durability: 'os' })
+    await db.write(put('a'))
+    await db.migrate('other', ['CREATE TABLE other (x)'])
+    expect(db.reader.all('SELECT * FROM other')).toEqual([])
+  })
+
   test('a migration that fails changes nothing', async () => {
     const db = await database()
     expect(await code(db.migrate('other', ['CREATE TABLE half (x)', 'not sql']))).toBe('procedure_failed')
@@ -384,6 +471,9 @@ describe('schema, backup and closing', () => {
     })
     await db.write(put('during'))
     expect(over).toBe(false)
+    // Nobody else may read it while it is made, either.
+    while (!existsSync(`${file}.partial`)) await new Promise((resolve) => setImmediate(resolve))
+    expect(statSync(`${file}.partial`).mode & 0o777).toBe(0o600)
     await made
     const copy = new DatabaseSync(file, { readOnly: true })
     expect(copy.prepare("SELECT count(*) AS n FROM item WHERE key <> 'during'").get()).toEqual({ n: 30 })
@@ -398,6 +488,8 @@ describe('schema, backup and closing', () => {
     await writing
     expect(statSync(join(target, 'gateway.db')).mode & 0o777).toBe(0o600)
     expect(await code(db.backup(join(target, 'gateway.db')))).toBe('invalid_option')
+    const twice = [db.backup(join(target, 'twice.db')), db.backup(join(target, 'twice.db'))]
+    expect(await Promise.all(twice.map(code))).toEqual(['no error', 'invalid_option'])
     expect(existsSync(join(target, 'gateway.db.partial'))).toBe(false)
     chmodSync(target, 0o700)
     const copy = await openDatabase({ directory: target })
@@ -438,6 +530,9 @@ describe('schema, backup and closing', () => {
     await expect(openDatabase({ directory: directory(), maxPending: 0 })).rejects.toThrow(
       'Expected `maxPending` to be a whole number above 0, got `0`',
     )
+    for (const deadlineMs of [0, Number.NaN, 2 ** 31, Number.POSITIVE_INFINITY]) {
+      await expect(openDatabase({ directory: directory(), deadlineMs })).rejects.toThrow('`deadlineMs`')
+    }
     await expect(openDatabase({ directory: directory(), path: 'x' } as never)).rejects.toThrow('`path`')
   })
 })
