@@ -2,7 +2,7 @@ import { connect, isIP, Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import postgres, { type Options, type PostgresType, type Sql } from 'postgres'
 import { guardAnswers } from './answer-guard.ts'
-import { invalid, PostgresError } from './errors.ts'
+import { checkDeadline, invalid, PostgresError } from './errors.ts'
 import type { ParsedOptions } from './line.ts'
 
 /** How a client connects. */
@@ -30,8 +30,7 @@ export function connectPostgres(url: string, options: ConnectOptions = {}): Sql 
   if (typeof url !== 'string' || !/^postgres(ql)?:\/\//.test(url)) {
     throw invalid('url', 'postgres://…', typeof url)
   }
-  if (!Number.isFinite(deadlineMs) || deadlineMs <= 0)
-    throw invalid('deadlineMs', 'a finite number above 0', deadlineMs)
+  checkDeadline(deadlineMs)
   if (!Number.isInteger(maxConnections) || maxConnections < 1) {
     throw invalid('maxConnections', 'a whole number above 0', maxConnections)
   }

@@ -49,6 +49,12 @@ export function failureOf(error: unknown): Failure {
   return exhaustedClass.test(code) ? 'exhausted' : 'failed'
 }
 
+/** Whether PostgreSQL said it: the codes of another library's errors may look like its own. */
+export function isOfServer(error: unknown): boolean {
+  const root = rootOf(error)
+  return root instanceof Error && 'severity' in root
+}
+
 /** The innermost error: drizzle's wrapper writes the parameters into its message, which must not reach a log. */
 export function rootOf(error: unknown): unknown {
   let root = error
@@ -71,6 +77,16 @@ function codeOf(error: unknown): string | undefined {
 /** Says which option cannot be right. */
 export function invalid(name: string, expected: string, value: unknown): PostgresError {
   return new PostgresError('invalid_option', `Expected \`${name}\` to be ${expected}, got \`${String(value)}\``)
+}
+
+/** Node fires a timer with a longer delay at once. */
+const longestTimerMs = 2_147_483_647
+
+/** Refuses a deadline that no timer keeps. */
+export function checkDeadline(deadlineMs: unknown): void {
+  if (!(typeof deadlineMs === 'number' && deadlineMs > 0 && deadlineMs <= longestTimerMs)) {
+    throw invalid('deadlineMs', `a number above 0 and up to ${longestTimerMs}`, deadlineMs)
+  }
 }
 
 /** The error of a database that has been closed. */

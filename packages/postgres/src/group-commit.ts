@@ -85,7 +85,8 @@ export class GroupCommit {
       return
     }
     unit.deadlineAt = performance.now() + this.#options.deadlineMs
-    if (this.#queue.length + this.#sent >= this.#options.maxPending) {
+    // Behind those that wait for room, even if there is some by now.
+    if (this.#overflow.length > 0 || this.#queue.length + this.#sent >= this.#options.maxPending) {
       if (this.#options.onFull === 'refuse') {
         const text = `${this.#options.maxPending} units are waiting for PostgreSQL; try again later`
         unit.fail(new PostgresError('write_queue_full', text))

@@ -83,10 +83,8 @@ export class OwnLines {
   }
 
   give(line: Line): void {
-    if (line.lost !== undefined) {
-      this.#gone()
-      return
-    }
+    // Its place is free since it was lost, whatever its transaction still waits for.
+    if (line.lost !== undefined) return
     const waiter = this.#next()
     if (waiter === undefined) this.#idle.push(line)
     else waiter.resolve(line)
@@ -130,11 +128,11 @@ export class OwnLines {
     this.#size++
     try {
       const line = await this.#openLine()
+      if (line.lost !== undefined) throw line.lost
       line.onLost = () => {
         const at = this.#idle.indexOf(line)
-        if (at === -1) return
-        this.#idle.splice(at, 1)
-        this.#size--
+        if (at !== -1) this.#idle.splice(at, 1)
+        this.#gone()
       }
       return line
     } catch (error) {

@@ -11,7 +11,6 @@ export class Notifications {
   readonly #options: NotificationsOptions
   readonly #channels = new Map<string, Set<(payload: string) => void>>()
   #line: Promise<Line> | undefined
-  #heartbeat: ReturnType<typeof setInterval> | undefined
   #retry: ReturnType<typeof setTimeout> | undefined
   #failures = 0
   #closed = false
@@ -21,6 +20,7 @@ export class Notifications {
   }
 
   async listen(channel: string, listener: (payload: string) => void): Promise<() => Promise<void>> {
+    const deadlineAt = performance.now() + this.#options.deadlineMs
     const listeners = this.#channels.get(channel) ?? new Set()
     this.#channels.set(channel, listeners)
     // One of its own for each call: the same function may listen twice.
@@ -31,11 +31,11 @@ export class Notifications {
       this.#channels.delete(channel)
       if (this.#channels.size === 0) return this.#hangUp()
       const line = await this.#line?.catch(() => undefined)
-      await line?.send(`unlisten ${quoted(channel)}`).catch(() => {})
+      if (line !== undefined) await this.#send(line, `unlisten ${quoted(channel)}`).catch(() => {})
     }
     try {
       if (this.#line === undefined) await this.#connect()
-      else await (await this.#line).send(`listen ${quoted(channel)}`)
+      else await this.#send(await this.#line, `listen ${quoted(channel)}`, deadlineAt)
     } catch (error) {
       listeners.delete(own)
       if (listeners.size === 0) this.#channels.delete(channel)
@@ -51,7 +51,6 @@ export class Notifications {
   }
 
   async #hangUp(): Promise<void> {
-    clearInterval(this.#heartbeat)
     clearTimeout(this.#retry)
     const line = this.#line
     this.#line = undefined
@@ -66,23 +65,27 @@ export class Notifications {
         this.#failures = 0
       },
       () => {
-        if (this.#line === opening) this.#line = undefined
+        if (this.#line !== opening) return
+        this.#line = undefined
+        this.#reconnect()
       },
     )
     return opening
   }
 
   async #open(): Promise<Line> {
+    const deadlineAt = performance.now() + this.#options.deadlineMs
     const line = await this.#options.openLine((channel, payload) => {
       for (const listener of this.#channels.get(channel) ?? []) listener(payload)
     })
     line.onLost = () => {
-      clearInterval(this.#heartbeat)
       this.#line = undefined
       this.#reconnect()
     }
     try {
-      await Promise.all([...this.#channels.keys()].map((channel) => line.send(`listen ${quoted(channel)}`)))
+      await Promise.all(
+        [...this.#channels.keys()].map((channel) => this.#send(line, `listen ${quoted(channel)}`, deadlineAt)),
+      )
     } catch (error) {
       line.onLost = undefined
       line.destroy('The server refused to listen')
@@ -94,26 +97,35 @@ export class Notifications {
 
   /** A half-open connection says nothing by itself: each `deadlineMs` it has to answer within `deadlineMs`. */
   #beat(line: Line): void {
-    clearInterval(this.#heartbeat)
-    let answered = true
-    this.#heartbeat = setInterval(() => {
-      if (!answered) return line.destroy('The server did not answer within the deadline')
-      answered = false
-      line.send('select 1').then(
-        () => {
-          answered = true
-        },
-        () => {},
-      )
+    const heartbeat = setInterval(() => {
+      if (line.lost !== undefined) clearInterval(heartbeat)
+      else this.#send(line, 'select 1').catch(() => {})
     }, this.#options.deadlineMs)
-    this.#heartbeat.unref?.()
+    heartbeat.unref?.()
+  }
+
+  /** Drops a connection that has not answered by then. */
+  async #send(
+    line: Line,
+    text: string,
+    deadlineAt: number = performance.now() + this.#options.deadlineMs,
+  ): Promise<void> {
+    const late = () => line.destroy('The server did not answer within the deadline')
+    const timer = setTimeout(late, Math.max(1, deadlineAt - performance.now()))
+    try {
+      await line.send(text)
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   #reconnect(): void {
     if (this.#closed || this.#channels.size === 0) return
+    clearTimeout(this.#retry)
     this.#retry = setTimeout(
       () => {
-        if (this.#line === undefined) this.#connect().catch(() => this.#reconnect())
+        // A call of `listen` may be connecting already, or the last listener may have stopped.
+        if (this.#line === undefined && this.#channels.size > 0) this.#connect().catch(() => {})
       },
       Math.min(500, 25 * 2 ** this.#failures++),
     )

@@ -10,7 +10,7 @@ import type {
   Procedure,
   Send,
 } from './database.ts'
-import { closedError, failureOf, invalid, PostgresError, rootOf, textOf } from './errors.ts'
+import { checkDeadline, closedError, failureOf, invalid, isOfServer, PostgresError, rootOf, textOf } from './errors.ts'
 import { GroupCommit } from './group-commit.ts'
 import { Line, type LineOptions, levelOf, type ParsedOptions, settings, type TypeTables } from './line.ts'
 import { OwnLines, SharedLines } from './lines.ts'
@@ -40,8 +40,7 @@ export function postgresDatabase<Schema extends Record<string, unknown>>(
   const { deadlineMs = 5_000, lanes = 2, maxPending = 10_000, onFull = 'wait', ...unknown } = options ?? {}
   const [surplus] = Object.keys(unknown)
   if (surplus !== undefined) throw invalid(surplus, 'no such option', Reflect.get(unknown, surplus))
-  if (!Number.isFinite(deadlineMs) || deadlineMs <= 0)
-    throw invalid('deadlineMs', 'a finite number above 0', deadlineMs)
+  checkDeadline(deadlineMs)
   if (!Number.isInteger(lanes) || lanes < 1) throw invalid('lanes', 'a whole number above 0', lanes)
   if (!Number.isInteger(maxPending) || maxPending < 1) throw invalid('maxPending', 'a whole number above 0', maxPending)
   if (onFull !== 'wait' && onFull !== 'refuse') throw invalid('onFull', 'wait or refuse', onFull)
@@ -207,7 +206,7 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
           if (line.lost !== undefined) throw line.lost
           const failure = failureOf(error)
           // A server that goes down says so to a statement before the connection is gone.
-          if (failure === 'lost' || failure === 'exhausted')
+          if ((failure === 'lost' || failure === 'exhausted') && isOfServer(error))
             throw new PostgresError('unavailable', `Nothing is applied: ${textOf(error)}`, { cause: rootOf(error) })
           throw error
         }
@@ -281,7 +280,11 @@ class PostgresJsGroupDatabase implements PostgresDatabase {
 
   async listen(channel: string, listener: (payload: string) => void): Promise<() => Promise<void>> {
     if (this.#closed !== undefined) throw closedError()
-    return this.#notifications.listen(channel, listener)
+    try {
+      return await this.#notifications.listen(channel, listener)
+    } catch (error) {
+      throw ownError(error)
+    }
   }
 
   close(): Promise<void> {

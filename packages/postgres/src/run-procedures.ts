@@ -47,14 +47,17 @@ export async function runProcedures(
   const scopes: Scope[] = []
 
   /** Sends the one statement of a procedure; resolves when it is on its way. */
-  function sent(group: Batch): Promise<Running> {
-    return new Promise((resolve) => {
-      const scope = openScope(line, drizzle, { prepare: true, onlyStatement: () => resolve({ group, answers }) })
-      scopes.push(scope)
-      const answers = procedures.get(group)!.run(scope.tx, group.batch, scope.send)
-      const ended = () => resolve({ group, answers })
-      answers.then(ended, ended)
+  async function sent(group: Batch): Promise<Running> {
+    let onItsWay = () => {}
+    const sending = new Promise<void>((resolve) => {
+      onItsWay = resolve
     })
+    const scope = openScope(line, drizzle, { prepare: true, onlyStatement: onItsWay })
+    scopes.push(scope)
+    const answers = procedures.get(group)!.run(scope.tx, group.batch, scope.send)
+    answers.then(onItsWay, onItsWay)
+    await sending
+    return { group, answers }
   }
 
   /** Whether nobody was refused. */

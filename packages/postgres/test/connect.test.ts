@@ -107,7 +107,7 @@ describe('connectPostgres', () => {
   })
 
   test('refuses options that cannot be right, and shows no password', async () => {
-    for (const options of [{ deadlineMs: 0 }, { maxConnections: 0.5 }, { max: 3 }]) {
+    for (const options of [{ deadlineMs: 0 }, { deadlineMs: 2 ** 31 }, { maxConnections: 0.5 }, { max: 3 }]) {
       expect(() => connectPostgres('postgres://localhost/x', options as never)).toThrow('Expected `')
     }
     expect(() => connectPostgres('mysql://me:secret@localhost/x')).toThrow('Expected `url`')

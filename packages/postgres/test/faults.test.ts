@@ -174,6 +174,20 @@ describe('a fault on the way, and what is said of the unit', () => {
     expect(await made.db.transaction(async (tx) => (await tx.execute(sql`select 1 as one`))[0])).toEqual({ one: 1 })
   })
 
+  test('N2: a transaction whose work does not end gives its connection’s place to the next', async () => {
+    const made = await database(server.url, { connect: { maxConnections: 1 } })
+    let end = () => {}
+    const never = made.db.transaction(
+      () =>
+        new Promise<void>((resolve) => {
+          end = resolve
+        }),
+    )
+    expect(await code(never)).toBe('unavailable')
+    expect(await code(made.db.transaction(async (tx) => tx.execute(sql`select 1`)))).toBe('no error')
+    end()
+  })
+
   test('N2: a server that cannot be reached is unavailable within the deadline, and health says so', async () => {
     const proxy = await through()
     const made = await database(proxy.url)
@@ -313,6 +327,33 @@ describe('the server', () => {
     await made.db.query(sql`select pg_notify('news', 'four')`)
     await expect.poll(() => heard).toEqual(['other four'])
     await other()
+  })
+
+  test('N2 L2: a connection that becomes half-open at the first word is unavailable in time, and listening works after it', async () => {
+    let armed = true
+    const proxy = await through((direction, bytes, set) => {
+      if (!armed || direction !== 'c2s' || !bytes.includes('listen "news"')) return
+      armed = false
+      set('blackhole')
+    })
+    // Without the guard of `connectPostgres`.
+    const client = plainPostgres(proxy.url)
+    const db = postgresDatabase(drizzle(client), { deadlineMs })
+    open.push({
+      async close() {
+        await db.close()
+        await client.end({ timeout: 1 })
+      },
+    })
+    const started = performance.now()
+    expect(await code(db.listen('news', () => {}))).toBe('unavailable')
+    expect(performance.now() - started).toBeLessThan(deadlineMs + 1_000)
+    expect(armed).toBe(false)
+    await proxy.set('pass')
+    const heard: string[] = []
+    await db.listen('news', (payload) => heard.push(payload))
+    await server.psql("notify news, 'heard'")
+    await expect.poll(() => heard).toEqual(['heard'])
   })
 
   test('L2: a half-open listener is noticed and listens again, on any client', async () => {

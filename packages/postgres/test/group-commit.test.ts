@@ -188,6 +188,22 @@ describe('units', () => {
     expect(await keys()).toEqual(['first', 'a', 'c'])
   })
 
+  test('U3: a procedure of one statement may send it at once', async () => {
+    const { db } = await fresh()
+    db.define<string>('sends', {
+      locks: () => [],
+      oneStatement: true,
+      async run(_tx, batch, send) {
+        const rows = await send(sql`select count(*)::int as n from entry`)
+        return batch.map(() => ({ result: rows[0]?.['n'] }))
+      },
+    })
+    const told: unknown[] = []
+    const unit = db.unit()
+    unit.add({ procedure: 'sends', args: 'a' }, (n) => told.push(n))
+    expect([await unit.commit(), told]).toEqual(['fsync', [0]])
+  })
+
   test('U3: a procedure that is absent, throws, answers too little or breaks its promise fails its own unit', async () => {
     const { db, keys } = await fresh()
     db.define('throws', { locks: () => [], run: async () => Promise.reject(new TypeError('mine')) })
@@ -450,6 +466,15 @@ describe('group commit', () => {
     expect((await waiting.keys()).length).toBe(50)
   })
 
+  test('P2 P4: what waits for room comes before what comes later, whoever it is that makes the room', async () => {
+    const made = await fresh({ lanes: 1, maxPending: 1 })
+    const append1 = (key: string) => commit(made.db, append(key, { locks: [{ name: 'entries', shared: false }] }))
+    const first = append1('first')
+    const second = append1('second')
+    await Promise.all([first.then(() => append1('third')), second])
+    expect(await made.keys('entry')).toEqual(['first', 'second', 'third'])
+  })
+
   test('P5: close commits what is pending and refuses what comes later', async () => {
     const { db, client } = await fresh()
     const pending = Array.from({ length: 20 }, (_, i) => commit(db, put(`k${i}`)))
@@ -526,7 +551,14 @@ describe('the database', () => {
     expect(postgresDatabase(db.db, { lanes: 1 })).toBe(db)
     expect(() => postgresDatabase(db.db, { lanes: 3 })).toThrow('options')
     const other = drizzle(client)
-    for (const options of [{ lanes: 0 }, { deadlineMs: -1 }, { maxPending: 1.5 }, { onFull: 'drop' }, { lane: 1 }]) {
+    for (const options of [
+      { lanes: 0 },
+      { deadlineMs: -1 },
+      { deadlineMs: 2 ** 31 },
+      { maxPending: 1.5 },
+      { onFull: 'drop' },
+      { lane: 1 },
+    ]) {
       expect(() => postgresDatabase(other, options as never)).toThrow('Expected `')
     }
     expect(() => postgresDatabase({} as never)).toThrow('postgres.js')
@@ -561,6 +593,9 @@ describe('the database', () => {
       })
       .catch((error: unknown) => error)
     expect(thrown).toBe(mine)
+    const refused = Object.assign(new Error('mine'), { code: 'ECONNREFUSED' })
+    const cause = new TypeError('fetch failed', { cause: refused })
+    expect(await db.transaction(() => Promise.reject(cause)).catch((error: unknown) => error)).toBe(cause)
     const swallowed = db.transaction(async (tx) => {
       await tx.execute(sql`select 1/0`).catch(() => {})
     })
