@@ -10,7 +10,7 @@ export interface DataDirectory {
   release(): void
 }
 
-/** Directories held by this process: the kernel's lock does not stop its own holder. */
+/** Directories held by this process: to open and close the lock file once more would give the kernel's lock away. */
 const held = new Set<string>()
 
 /**
@@ -22,7 +22,7 @@ const held = new Set<string>()
 export function holdDirectory(directory: string): DataDirectory {
   const path = resolve(directory)
   mkdirSync(dirname(path), { recursive: true })
-  mkdirSync(path, { recursive: true, mode: 0o700 })
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) mkdirSync(path, { recursive: true, mode: 0o700 })
   checkSafe(path)
   const real = realpathSync(path)
   const holderFile = join(real, 'lock-holder')

@@ -29,9 +29,9 @@ export function durableObjectDatabase(storage: DurableObjectStorage): StoreDatab
     if (found === undefined) throw new SqliteError('procedure_failed', `No store has brought ${procedure}`)
     return found
   }
-  const run = (writes: readonly Write[]): unknown[] => {
+  const transaction = <Result>(work: () => Result): Result => {
     try {
-      return storage.transactionSync(() => writes.map((write) => procedureOf(write)(connection, write.args as never)))
+      return storage.transactionSync(work)
     } catch (error) {
       connection.known.clear()
       throw errorOf(error)
@@ -50,7 +50,7 @@ export function durableObjectDatabase(storage: DurableObjectStorage): StoreDatab
       async commit() {
         if (committed) throw new SqliteError('invalid_option', 'This unit has been committed; make a new one')
         committed = true
-        const results = run(writes)
+        const results = transaction(() => writes.map((write) => procedureOf(write)(connection, write.args as never)))
         const acknowledged = durability === 'memory' ? 'memory' : 'replicated'
         if (acknowledged === 'replicated') {
           await storage.sync().catch((cause: unknown) => {
@@ -78,7 +78,7 @@ export function durableObjectDatabase(storage: DurableObjectStorage): StoreDatab
     async migrate(owner, migrations, procedures = {}) {
       owners.set(owner, procedures)
       connection.known.clear()
-      storage.transactionSync(() => {
+      transaction(() => {
         connection.run(schemaTable)
         const version =
           connection.get<{ version: number }>('SELECT version FROM gw_schema WHERE owner = ?', owner)?.version ?? 0

@@ -4,7 +4,9 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -17,10 +19,12 @@ import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
-import { type Database, type DatabaseOptions, type FaultPorts, openDatabase } from '../src/index.ts'
+import { type Database, type DatabaseOptions, type FaultPorts, openDatabase, type SqlValue } from '../src/index.ts'
 
 const module = new URL('./procedures.ts', import.meta.url).href
 const put = (key: string, value = 'v') => ({ procedure: `${module}#put`, args: { key, value } })
+const run = (sql: string, ...params: SqlValue[]) => ({ procedure: `${module}#run`, args: { sql, params } })
+const named = (name: string) => ({ procedure: `${module}#${name}`, args: undefined })
 const refuse = (reason: unknown) => ({ procedure: `${module}#refuse`, args: reason })
 const schema = ['CREATE TABLE item (key TEXT UNIQUE, value TEXT)']
 const open: Database[] = []
@@ -104,7 +108,7 @@ describe('group commit', () => {
 
   test('what procedures remember is forgotten with what a refusal takes back', async () => {
     const db = await database()
-    const count = { procedure: `${module}#count`, args: undefined }
+    const count = named('count')
     const refused = db.unit()
     refused.add(count)
     refused.add(refuse('no'))
@@ -114,9 +118,43 @@ describe('group commit', () => {
     expect(keys(db)).toEqual(['1', '2', '3'])
   })
 
-  test("a constraint failure is its own unit's", async () => {
+  test('what procedures remember is forgotten with what does not fit on the disk, and when a migration changes it', async () => {
+    const db = await database({}, { maxPages: 30 })
+    expect(await db.write(named('count'))).toBe(1)
+    const large = db.unit()
+    large.add(named('count'))
+    large.add(put('large', 'x'.repeat(200_000)))
+    expect(await code(large.commit())).toBe('storage_full')
+    expect(await db.write(named('count'))).toBe(2)
+    await db.migrate('test', [...schema, 'DELETE FROM item'])
+    expect(await db.write(named('count'))).toBe(1)
+  })
+
+  test('a unit commits once, and takes nothing afterwards', async () => {
+    const db = await database()
+    const unit = db.unit()
+    unit.add(put('a'))
+    await unit.commit()
+    expect(await code(unit.commit())).toBe('invalid_option')
+    expect(() => unit.add(put('b'))).toThrow('committed')
+    expect(keys(db)).toEqual(['a'])
+  })
+
+  test('a write may name its owner, and a result that nobody takes is not carried between the threads', async () => {
+    const db = await database()
+    const unit = db.unit()
+    unit.add({ ...put('a'), procedure: `${module}#owner.put` })
+    unit.add(named('unclonable'), () => {})
+    expect(await unit.commit()).toBe('fsync')
+    expect(keys(db)).toEqual(['a'])
+  })
+
+  test("a constraint failure, of a foreign key as well, is its own unit's", async () => {
     const db = await database()
     await db.write(put('a'))
+    await db.migrate('other', ['CREATE TABLE child (parent TEXT REFERENCES item (key))'])
+    const child = (parent: string) => code(db.write(run('INSERT INTO child VALUES (?)', parent)))
+    expect([await child('a'), await child('absent')]).toEqual(['no error', 'constraint'])
     const [twice, other] = await Promise.all([code(db.write(put('a'))), code(db.write(put('b')))])
     expect([twice, other]).toEqual(['constraint', 'no error'])
   })
@@ -240,6 +278,31 @@ describe('durability', () => {
     expect(() => db.unit({ durability: 'replicated' })).toThrow('Expected `durability` to be memory, os or fsync')
   })
 
+  test('a commit is synced when any of its units wants that, and only then', async () => {
+    const db = await database()
+    const level = (durability: 'os' | 'fsync') => db.write<number>(named('synchronous'), { durability })
+    expect([await level('fsync'), await level('os'), await level('fsync')]).toEqual([2, 1, 2])
+    expect(await Promise.all([level('os'), level('fsync'), level('os')])).toEqual([2, 2, 2])
+    // Messages that wait behind each other share a commit, too.
+    const gate = new Int32Array(new SharedArrayBuffer(4))
+    const held = db.write({ procedure: `${module}#putAfter`, args: { key: 'a', gate } }, { durability: 'os' })
+    while (Atomics.load(gate, 0) === 0) await new Promise((resolve) => setImmediate(resolve))
+    const message = (durability: 'os' | 'fsync') => Array.from({ length: 32 }, () => level(durability))
+    const behind = [...message('fsync'), ...message('os')]
+    Atomics.store(gate, 0, 2)
+    Atomics.notify(gate, 0)
+    await held
+    expect(await Promise.all(behind)).toEqual(Array(64).fill(2))
+  })
+
+  test('what is deleted is in no file any more', async () => {
+    const db = await database()
+    await db.write(put('a', 'the secret'))
+    await db.write(run('DELETE FROM item'))
+    await db.close()
+    expect(readFileSync(db.file).includes('the secret')).toBe(false)
+  })
+
   test('at every level a write has its result, and a refusal is heard', async () => {
     for (const durability of ['memory', 'os', 'fsync'] as const) {
       const db = await database({ durability })
@@ -283,7 +346,7 @@ describe('durability', () => {
 
 describe('faults', () => {
   test('a failed sync is final: what is pending and what comes later rejects, and health says why', async () => {
-    const db = await database({}, { failCommit: 3 })
+    const db = await database({ maxPending: 1 }, { failCommit: 3 })
     const heard = new Promise((resolve) => db.onFailed(resolve))
     await db.write(put('a'))
     const codes = await Promise.all([code(db.write(put('b'))), code(db.write(put('c')))])
@@ -292,6 +355,8 @@ describe('faults', () => {
     expect(await code(db.write(put('d')))).toBe('storage_failed')
     expect(db.health).toMatchObject({ state: 'failed', reason: 'disk I/O error' })
     expect(await code(db.migrate('x', []))).toBe('storage_failed')
+    expect(await code(db.backup(join(db.directory, 'copy')))).toBe('storage_failed')
+    await new Promise((resolve) => db.onFailed(resolve))
     const files = () => [db.file, `${db.file}-wal`].map((name) => readFileSync(name))
     const left = files()
     await db.close()
@@ -300,6 +365,37 @@ describe('faults', () => {
     const again = await openDatabase({ directory: db.directory })
     open.push(again)
     expect(keys(again)).toContain('a')
+    // The log that was left is in the file, which is served without it.
+    expect(statSync(`${db.file}-wal`).size).toBe(0)
+  })
+
+  test('a damaged file is not opened, and the directory is free for what takes its place', async () => {
+    const db = await database()
+    for (let i = 0; i < 20; i++) await db.write(put(`k${i}`, 'x'.repeat(1_000)))
+    await db.close()
+    const whole = readFileSync(db.file)
+    const damaged = Buffer.from(whole)
+    damaged.fill(0, 2 * 4_096, 3 * 4_096)
+    writeFileSync(db.file, damaged)
+    await expect(openDatabase({ directory: db.directory })).rejects.toMatchObject({
+      code: 'storage_failed',
+      message: expect.stringContaining('damaged'),
+    })
+    writeFileSync(db.file, whole)
+    const again = await openDatabase({ directory: db.directory })
+    open.push(again)
+    expect(keys(again)).toHaveLength(20)
+  })
+
+  test('the end of the writer thread, however it comes, is a failure', async () => {
+    for (const end of ['exit', 'crashLater']) {
+      const db = await database()
+      const heard = new Promise((resolve) => db.onFailed(resolve))
+      const ended = code(db.write(named(end)))
+      expect(await heard).toMatchObject({ code: 'storage_failed' })
+      expect(['storage_failed', end === 'exit' ? '' : 'no error']).toContain(await ended)
+      expect([await code(db.write(put('a'))), db.health.state]).toEqual(['storage_failed', 'failed'])
+    }
   })
 
   test('a failed sync is the last thing that the writer does: what it was sent before it knew is not done either', async () => {
@@ -313,14 +409,16 @@ describe('faults', () => {
     // The writer is at the gate with the first message: this is the next one.
     const behind = putAfter('c', second)
     for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve))
+    const migrating = code(db.migrate('other', []))
+    const closing = db.close()
     Atomics.store(first, 0, 2)
     Atomics.notify(first, 0)
-    expect([await failing, await behind]).toEqual(['storage_failed', 'storage_failed'])
+    expect([await failing, await behind, await migrating]).toEqual(Array(3).fill('storage_failed'))
     const until = performance.now() + 300
     while (Atomics.load(second, 0) === 0 && performance.now() < until)
       await new Promise((resolve) => setImmediate(resolve))
     expect(Atomics.load(second, 0)).toBe(0)
-    await db.close()
+    await closing
     const again = await openDatabase({ directory: db.directory })
     open.push(again)
     expect(keys(again)).toEqual(['a'])
@@ -380,13 +478,24 @@ describe('faults', () => {
     const waiting = await database({ maxPending: 10 })
     await Promise.all(Array.from({ length: 50 }, (_, i) => waiting.write(put(`k${i}`))))
     expect(keys(waiting)).toEqual(Array.from({ length: 50 }, (_, i) => `k${i}`))
+    // All that there is room for comes in at once.
+    expect(waiting.health.commits).toBeLessThan(20)
   })
 })
 
 describe('the data directory', () => {
-  test('a second opener in this process gets data_dir_locked', async () => {
+  test('a second opener in this process gets data_dir_locked, and opens the way for no other process', async () => {
     const db = await database()
     expect(await code(openDatabase({ directory: db.directory }))).toBe('data_dir_locked')
+    const child = spawn(process.execPath, [
+      fileURLToPath(new URL('./writing-child.ts', import.meta.url)),
+      db.directory,
+      '0',
+    ])
+    child.stdout.once('data', () => child.kill())
+    let said = ''
+    for await (const text of child.stderr) said += text
+    expect(said).toContain(`in use by process ${process.pid}`)
   })
 
   test("another process gets data_dir_locked with the holder's number, and the lock of a killed one is free", async () => {
@@ -426,16 +535,20 @@ describe('the data directory', () => {
     }
   })
 
-  test('a symbolic link and a directory that others may write are refused with data_dir_unsafe', async () => {
+  test('a symbolic link, a file and a directory that others may write are refused with data_dir_unsafe', async () => {
     const dir = directory()
     mkdirSync(dir, { mode: 0o700 })
     symlinkSync(dir, `${dir}-link`)
     expect(await code(openDatabase({ directory: `${dir}-link` }))).toBe('data_dir_unsafe')
-    chmodSync(dir, 0o770)
-    await expect(openDatabase({ directory: dir })).rejects.toMatchObject({
-      code: 'data_dir_unsafe',
-      message: expect.stringContaining('chmod 700'),
-    })
+    for (const mode of [0o770, 0o702]) {
+      chmodSync(dir, mode)
+      await expect(openDatabase({ directory: dir })).rejects.toMatchObject({
+        code: 'data_dir_unsafe',
+        message: expect.stringContaining('chmod 700'),
+      })
+    }
+    writeFileSync(`${dir}-file`, '')
+    expect(await code(openDatabase({ directory: `${dir}-file` }))).toBe('data_dir_unsafe')
   })
 })
 
@@ -480,6 +593,23 @@ describe('schema, backup and closing', () => {
     copy.close()
   })
 
+  test('a backup that fails leaves nothing, and what is left of one that was killed is in nobody’s way', async () => {
+    const db = await database()
+    for (let i = 0; i < 10; i++) await db.write(put(`k${i}`, 'x'.repeat(4 * 1024 * 1024)))
+    const folder = mkdtempSync(join(tmpdir(), 'gw-backup-'))
+    const file = join(folder, 'gateway.db')
+    const failing = code(db.backup(file))
+    while (!existsSync(`${file}.partial`)) await new Promise((resolve) => setImmediate(resolve))
+    mkdirSync(file)
+    expect(await failing).toBe('EISDIR')
+    expect(readdirSync(folder)).toEqual(['gateway.db'])
+    rmdirSync(file)
+    writeFileSync(`${file}.partial`, 'half a copy')
+    await db.backup(file)
+    expect(readdirSync(folder)).toEqual(['gateway.db'])
+    expect(await code(db.backup(join(folder, 'absent', 'gateway.db')))).toBe('procedure_failed')
+  })
+
   test('a backup taken while writes go on opens and holds a prefix of them', async () => {
     const db = await database()
     const writing = Promise.all(Array.from({ length: 300 }, (_, i) => db.write(put(`k${String(i).padStart(4, '0')}`))))
@@ -507,6 +637,9 @@ describe('schema, backup and closing', () => {
     expect(failures).toEqual([])
     await pending
     expect(await code(db.write(put('late')))).toBe('closed')
+    expect(await code(db.backup(join(db.directory, 'copy')))).toBe('closed')
+    expect(() => db.reader.get('SELECT 1')).toThrow('has been closed')
+    expect(db.health.state).toBe('closed')
     const again = await openDatabase({ directory: db.directory })
     open.push(again)
     expect(keys(again)).toEqual(['last'])
@@ -530,6 +663,7 @@ describe('schema, backup and closing', () => {
     await expect(openDatabase({ directory: directory(), maxPending: 0 })).rejects.toThrow(
       'Expected `maxPending` to be a whole number above 0, got `0`',
     )
+    await expect(openDatabase({ directory: directory(), onFull: 'drop' as never })).rejects.toThrow('`onFull`')
     for (const deadlineMs of [0, Number.NaN, 2 ** 31, Number.POSITIVE_INFINITY]) {
       await expect(openDatabase({ directory: directory(), deadlineMs })).rejects.toThrow('`deadlineMs`')
     }

@@ -1,4 +1,4 @@
-import type { Connection } from '../src/unit.ts'
+import type { Connection, SqlValue } from '../src/unit.ts'
 
 export const procedures = {
   put(connection: Connection, { key, value }: { key: string; value: string | Uint8Array }): number {
@@ -17,6 +17,26 @@ export const procedures = {
     connection.run('INSERT INTO item VALUES (?, ?)', String(next), 'counted')
     known.set('count', next)
     return next
+  },
+  /** Runs any statement. */
+  run(connection: Connection, { sql, params = [] }: { sql: string; params?: SqlValue[] }): number {
+    return connection.run(sql, ...params)
+  },
+  /** Whether the commit it is in will be synced: 2, or 1 when it will not. */
+  synchronous(connection: Connection): number {
+    return connection.get<{ synchronous: number }>('PRAGMA synchronous')!.synchronous
+  },
+  /** A result that no other thread can have. */
+  unclonable(): unknown {
+    return () => 'mine'
+  },
+  exit(): never {
+    return process.exit(1)
+  },
+  crashLater(): void {
+    setImmediate(() => {
+      throw new Error('a bug')
+    })
   },
   refuse(connection: Connection, reason: unknown): never {
     return connection.refuse(reason)
