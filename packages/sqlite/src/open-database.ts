@@ -260,6 +260,7 @@ function openReader(file: string): OpenReader {
   const statements = new Map<string, StatementSync>()
   let closed = false
   const statement = (sql: string) => {
+    if (closed) throw closedError()
     let prepared = statements.get(sql)
     if (prepared === undefined) {
       prepared = db.prepare(sql)

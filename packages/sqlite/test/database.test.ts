@@ -268,16 +268,6 @@ describe('group commit', () => {
 })
 
 describe('durability', () => {
-  test('the level reached is named', async () => {
-    const db = await database()
-    for (const durability of ['memory', 'os', 'fsync'] as const) {
-      const unit = db.unit({ durability })
-      unit.add(put(durability))
-      expect(await unit.commit()).toBe(durability)
-    }
-    expect(() => db.unit({ durability: 'replicated' })).toThrow('Expected `durability` to be memory, os or fsync')
-  })
-
   test('a commit is synced when any of its units wants that, and only then', async () => {
     const db = await database()
     const level = (durability: 'os' | 'fsync') => db.write<number>(named('synchronous'), { durability })
