@@ -20,7 +20,7 @@ test.each([
   ['growth', ['--runs', '10000']],
   ['nodes', ['--seconds', '0.2']],
   ['cold', []],
-])('`bench %s` runs, and prints its rows as JSON', async (suite, options) => {
+])('`bench %s` runs, and prints its rows as JSON', { timeout: 300_000 }, async (suite, options) => {
   const { stdout } = await run(process.execPath, [bench, suite, '--rounds', '1', ...options, '--json'])
   const printed = JSON.parse(stdout)
   expect(printed).toMatchObject({ suite, machine: { cores: expect.any(Number) } })
