@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Batchable, chooseBatch, HeldLocks, planGroups } from '../src/batch.ts'
+import { type Batchable, chooseBatch, HeldLocks, mergeLocks, planGroups } from '../src/batch.ts'
 
 interface Named extends Batchable {
   readonly name: string
@@ -84,6 +84,25 @@ describe('the choice of a batch', () => {
         },
       ),
     )
+  })
+
+  test('P2: what several share is held until the last of them has left, and a unit that names it both ways has it alone', () => {
+    const held = new HeldLocks()
+    const [shared, alone] = [
+      { name: 'a', shared: true },
+      { name: 'a', shared: false },
+    ]
+    for (let i = 0; i < 3; i++) held.take([shared])
+    for (let i = 0; i < 3; i++) {
+      expect(held.conflicts([alone])).toBe(true)
+      held.free([shared])
+    }
+    expect(held.conflicts([alone])).toBe(false)
+    for (const both of [
+      [shared, alone],
+      [alone, shared],
+    ])
+      expect(mergeLocks(both)).toEqual([alone])
   })
 
   test('P1: a batch has at most as many units as it may', () => {

@@ -127,6 +127,47 @@ describe('a fault on the way, and what is said of the unit', () => {
     expect(made.db.health.pendingWrites).toBe(0)
   })
 
+  test('G2: a unit that is told `unavailable` while its batch is on its way is not committed with the others', async () => {
+    const made = await database(server.url, { deadlineMs: 2_000, lanes: 1 })
+    let release = () => {}
+    let goOn: Promise<unknown> = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    made.before(() => goOn.then(() => {}))
+    const opening = code(commit(made.db, put('opening')))
+    await expect.poll(() => made.batches.length).toBe(1)
+    const early = code(commit(made.db, put('early')))
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    const late = code(commit(made.db, put('late')))
+    goOn = early
+    release()
+    expect(await Promise.all([opening, early, late])).toEqual(['no error', 'unavailable', 'no error'])
+    expect(made.batches.map(({ keys }) => keys.join())).toEqual(['opening', 'early,late', 'late'])
+    expect(await truth(made)).toBe('late\nopening')
+  })
+
+  test('N2: a procedure that never ends costs nobody else more than its deadline', async () => {
+    const made = await database(server.url, { lanes: 1 })
+    made.db.define('endless', { locks: () => [], run: () => new Promise(() => {}) })
+    expect(await code(commit(made.db, { procedure: 'endless', args: null }))).toBe('unavailable')
+    expect(await code(commit(made.db, put('a')))).toBe('no error')
+  })
+
+  test('P2 G1: a unit whose connection was lost goes before what came later', async () => {
+    const made = await database(server.url, { deadlineMs: 5_000, lanes: 1 })
+    const on = { locks: [{ name: 'entries', shared: false }] }
+    let second: Promise<string> | undefined
+    made.before(async () => {
+      if (second !== undefined) return
+      second = code(commit(made.db, append('second', on)))
+      await server.psql(
+        `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${String(made.client.options.database)}'`,
+      )
+    })
+    expect([await code(commit(made.db, append('first', on))), await second]).toEqual(['no error', 'no error'])
+    expect(await made.keys('entry')).toEqual(['first', 'second'])
+  })
+
   test('G1: a unit under which connection after connection breaks is given up, and the others go on', async () => {
     const made = await database(server.url, { deadlineMs: 5_000, lanes: 1 })
     made.db.define('poison', {
@@ -145,15 +186,20 @@ describe('a fault on the way, and what is said of the unit', () => {
   })
 
   test('G2: a transaction whose COMMIT was not answered is unknown', async () => {
-    let armed = false
-    const proxy = await through((direction, bytes, set) => {
-      if (armed && direction === 'c2s' && commitSent(bytes)) set('half-open-s2c')
-    })
-    const made = await database(proxy.url)
-    armed = true
-    const told = code(made.db.transaction(async (tx) => tx.execute(sql`insert into item (key) values ('t')`)))
-    expect(await told).toBe('unknown')
-    await expect.poll(() => truth(made)).toBe('t')
+    for (const [mode, applied] of [
+      ['half-open-s2c', 't'],
+      ['refuse', ''],
+    ] as const) {
+      let armed = false
+      const proxy = await through((direction, bytes, set) => {
+        if (armed && direction === 'c2s' && commitSent(bytes)) set(mode)
+      })
+      const made = await database(proxy.url)
+      armed = true
+      const told = code(made.db.transaction(async (tx) => tx.execute(sql`insert into item (key) values ('t')`)))
+      expect(await told).toBe('unknown')
+      await expect.poll(() => truth(made)).toBe(applied)
+    }
   })
 
   test('N2: reads and transactions keep the deadline on a half-open connection, and work after it', async () => {

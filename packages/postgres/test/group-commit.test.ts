@@ -225,6 +225,35 @@ describe('units', () => {
     expect(await keys()).toEqual(['good'])
   })
 
+  test('U3: a procedure that goes on after its transaction was rolled back sends nothing more', async () => {
+    const { db, keys } = await fresh({ lanes: 1 })
+    let goOn = () => {}
+    const failed = new Promise<void>((resolve) => {
+      goOn = resolve
+    })
+    let fail = (_error: Error) => {}
+    const failing = new Promise<never>((_, reject) => {
+      fail = reject
+    })
+    let late: Promise<unknown> | undefined
+    db.define('slow.step', {
+      locks: () => [],
+      async run(tx, batch) {
+        await tx.execute(sql`select 1`)
+        late = failed.then(() => tx.execute(sql`insert into item (key) values ('late')`))
+        fail(new Error('mine'))
+        await late
+        return batch.map(() => ({ result: 1 }))
+      },
+    })
+    db.define('other.step', { locks: () => [], run: () => failing })
+    const both = commit(db, { procedure: 'slow.step', args: null }, { procedure: 'other.step', args: null })
+    expect(await code(both)).toBe('procedure_failed')
+    goOn()
+    await expect(late).rejects.toThrow()
+    expect(await keys()).toEqual([])
+  })
+
   test('U3: the error of a statement names no parameter', async () => {
     const { db } = await fresh()
     const error = await commit(db, put('k', { value: 'bad' })).catch((refused: Error) => refused)
@@ -408,6 +437,9 @@ describe('group commit', () => {
     const locks = [{ name: 'thing', shared: false }]
     await commit(made.db, append('1', { locks }), append('2', { locks }), append('3'), append('4'))
     expect(made.batches.map(({ keys }) => keys)).toEqual([['1'], ['2', '3', '4']])
+    const shared = [{ name: 'thing', shared: true }]
+    await commit(made.db, append('5', { locks: shared }), append('6', { locks: shared }))
+    expect(made.batches.at(-1)?.keys).toEqual(['5', '6'])
   })
 
   test('P3: a conflict with another session is run again', async () => {
@@ -425,6 +457,7 @@ describe('group commit', () => {
     expect([left, await made.keys()]).toEqual([-1, ['lucky']])
     left = 1_000
     expect(await code(commit(made.db, { procedure: 'unlucky', args: null }))).toBe('unavailable')
+    expect(1_000 - left).toBe(9)
   })
 
   test('P3: two processes that lock rows in opposite order both get through', async () => {
@@ -477,6 +510,8 @@ describe('group commit', () => {
 
   test('P5: close commits what is pending and refuses what comes later', async () => {
     const { db, client } = await fresh()
+    await Promise.all([db.query(sql`select 1`), db.transaction(async (tx) => tx.execute(sql`select 1`))])
+    await db.listen('news', () => {})
     const pending = Array.from({ length: 20 }, (_, i) => commit(db, put(`k${i}`)))
     const closing = db.close()
     expect(await code(commit(db, put('late')))).toBe('closed')
@@ -484,6 +519,11 @@ describe('group commit', () => {
     expect(await code(db.query(sql`select 1`))).toBe('closed')
     expect((await client`select count(*)::int as n from item`)[0]).toEqual({ n: 20 })
     expect(db.health).toMatchObject({ state: 'closed', pendingWrites: 0, writes: 20 })
+    const others = async () =>
+      (
+        await client`select count(*)::int as n from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`
+      )[0]
+    await expect.poll(others).toEqual({ n: 0 })
   })
 
   test('law: any schedule of units, with refusals, keys that are held and bad rows, equals the units run one by one', async () => {
@@ -562,6 +602,10 @@ describe('the database', () => {
       expect(() => postgresDatabase(other, options as never)).toThrow('Expected `')
     }
     expect(() => postgresDatabase({} as never)).toThrow('postgres.js')
+    await db.close()
+    const again = postgresDatabase(db.db, { lanes: 3 })
+    expect(await again.query(sql`select 1 as one`)).toEqual([{ one: 1 }])
+    await again.close()
   })
 
   test('D1: the level is what the server does: fsync, os or memory', async () => {
@@ -593,6 +637,8 @@ describe('the database', () => {
       })
       .catch((error: unknown) => error)
     expect(thrown).toBe(mine)
+    // Not even with the next one on its connection.
+    await db.transaction(async (tx) => tx.execute(sql`insert into item (key) values ('c')`))
     const refused = Object.assign(new Error('mine'), { code: 'ECONNREFUSED' })
     const cause = new TypeError('fetch failed', { cause: refused })
     expect(await db.transaction(() => Promise.reject(cause)).catch((error: unknown) => error)).toBe(cause)
@@ -600,7 +646,7 @@ describe('the database', () => {
       await tx.execute(sql`select 1/0`).catch(() => {})
     })
     expect(await code(swallowed)).toBe('procedure_failed')
-    expect(await keys()).toEqual(['a'])
+    expect(await keys()).toEqual(['a', 'c'])
   })
 
   test('T1: a statement after the end of its transaction is refused', async () => {
