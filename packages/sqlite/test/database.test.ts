@@ -382,7 +382,10 @@ describe('faults', () => {
       const db = await database()
       const heard = new Promise((resolve) => db.onFailed(resolve))
       const ended = code(db.write(named(end)))
-      expect(await heard).toMatchObject({ code: 'storage_failed' })
+      expect(await heard).toMatchObject({
+        code: 'storage_failed',
+        message: `The writer thread has ${end === 'exit' ? 'ended' : 'died'}`,
+      })
       expect(['storage_failed', end === 'exit' ? '' : 'no error']).toContain(await ended)
       expect([await code(db.write(put('a'))), db.health.state]).toEqual(['storage_failed', 'failed'])
     }
