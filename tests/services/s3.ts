@@ -178,8 +178,9 @@ function configuration(place: {
     paxos_min_wait: 0.01,
     objecter_tick_interval: 0.5,
     osd_crush_chooseleaf_type: 0,
-    mon_data_avail_crit: 1,
-    mon_data_avail_warn: 2,
+    // By default the monitor ends where a hundredth of the disk is left, however much that is.
+    mon_data_avail_crit: 0,
+    mon_data_avail_warn: 0,
     osd_objectstore: store,
     ...(store === 'memstore'
       ? // A fast shutdown would not write the memory down.
