@@ -182,15 +182,6 @@ describe('group commit', () => {
     expect(() => db.unit({ durability: 'safe' as never })).toThrow(expect.objectContaining({ code: 'invalid_option' }))
   })
 
-  test('a unit commits once', async () => {
-    const db = await database()
-    const unit = db.unit()
-    unit.add(put('a'))
-    await unit.commit()
-    expect(await code(unit.commit())).toBe('invalid_option')
-    expect(() => unit.add(put('b'))).toThrow(expect.objectContaining({ code: 'invalid_option' }))
-  })
-
   test('a unit whose arguments cannot cross to the writer thread is refused, and its neighbours are kept', async () => {
     const db = await database()
     const codes = await Promise.all([
