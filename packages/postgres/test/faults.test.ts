@@ -354,6 +354,10 @@ describe('the server', () => {
     const made = await database(server.url, { deadlineMs: 3_000 })
     const heard: string[] = []
     const stop = await made.db.listen('news', (payload) => heard.push(payload))
+    const stopQuoted = await made.db.listen('a "quoted" one', (payload) => heard.push(payload))
+    await made.client`select pg_notify('a "quoted" one', 'zero')`
+    await expect.poll(() => heard.splice(0)).toEqual(['zero'])
+    await stopQuoted()
     await made.client`select pg_notify('news', 'one')`
     await expect.poll(() => heard).toEqual(['one'])
     await server.restart()

@@ -526,6 +526,22 @@ describe('group commit', () => {
     await expect.poll(others).toEqual({ n: 0 })
   })
 
+  test('P5: close waits for the transactions that run, and ends their connections', async () => {
+    const { db, client } = await fresh()
+    let closing: Promise<void> | undefined
+    await db.transaction(async (tx) => {
+      closing = db.close()
+      await tx.execute(sql`insert into item (key) values ('a')`)
+    })
+    await closing
+    expect(await client`select key from item`).toEqual([{ key: 'a' }])
+    const others = async () =>
+      (
+        await client`select count(*)::int as n from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`
+      )[0]
+    await expect.poll(others).toEqual({ n: 0 })
+  })
+
   test('law: any schedule of units, with refusals, keys that are held and bad rows, equals the units run one by one', async () => {
     const unit = fc.array(
       fc.oneof(
@@ -702,6 +718,10 @@ describe('the database', () => {
       ),
     )
     expect(sum.reduce((a, b) => a + b)).toBe(435)
+    const one = await fresh({ connect: { maxConnections: 1 } })
+    const begun: number[] = []
+    await Promise.all([0, 1, 2, 3].map((i) => one.db.transaction(async () => begun.push(i))))
+    expect(begun).toEqual([0, 1, 2, 3])
   })
 
   test('Q1: reads give plain rows, and their errors this package’s codes', async () => {
