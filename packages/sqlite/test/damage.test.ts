@@ -1,7 +1,7 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { afterAll, expect, test } from 'vitest'
 import { openDatabase } from '../src/index.ts'
 
 const module = new URL('./procedures.ts', import.meta.url).href
@@ -10,7 +10,11 @@ const units = 12
 const [pageBytes, headerBytes, frameHeaderBytes] = [4_096, 32, 24]
 const frameBytes = frameHeaderBytes + pageBytes
 
-const freshDirectory = () => join(mkdtempSync(join(tmpdir(), 'gw-sqlite-damage-')), 'data')
+const folder = mkdtempSync(join(tmpdir(), 'gw-sqlite-damage-'))
+let directories = 0
+const freshDirectory = () => join(folder, `data-${directories++}`)
+
+afterAll(() => rmSync(folder, { recursive: true }))
 
 interface Files {
   readonly file: Buffer
