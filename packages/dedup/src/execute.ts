@@ -113,7 +113,12 @@ export function replace(c: Context, response: Response): void {
 
 /** Says in the answer what became of its key. */
 export function mark(c: Context, status: string): void {
-  const { headers } = c.res
-  headers.set('idempotency-status', status)
-  headers.append('access-control-expose-headers', exposedFields)
+  try {
+    c.res.headers.set('idempotency-status', status)
+  } catch {
+    // The fields of a redirect, and of what `fetch` answers, cannot be changed.
+    replace(c, new Response(c.res.body, c.res))
+    c.res.headers.set('idempotency-status', status)
+  }
+  c.res.headers.append('access-control-expose-headers', exposedFields)
 }

@@ -111,6 +111,24 @@ test('C4: stripe keeps every answer of a handler that began, success keeps 2xx o
     expect([status, await runs(status, { record: 'success' })]).toEqual([status, times])
 })
 
+test('R1, C1, M1: an answer whose fields cannot be changed, a redirect or one of fetch, is kept, freed and passed like any other', async () => {
+  const answers: Readonly<Record<string, () => Response>> = {
+    redirect: () => Response.redirect('https://a.test/', 303),
+    error: () => frozen(new Response('later', { status: 503 })),
+    stream: () => frozen(new Response('data: 1\n\n', { headers: { 'content-type': 'text/event-stream' } })),
+  }
+  const { app } = counting({}, (_, c) => answers[c.req.header('x-answer')!]!())
+  const told = async (answer: string, method = 'POST') => {
+    const { status, headers } = await send(app, answer, { method, headers: { 'x-answer': answer } })
+    return [status, headers.get('idempotency-status')]
+  }
+  expect(await told('redirect')).toEqual([303, 'stored'])
+  expect(await told('redirect')).toEqual([303, 'replayed'])
+  expect(await told('redirect', 'GET')).toEqual([303, 'ignored'])
+  expect(await told('error')).toEqual([503, 'released'])
+  expect(await told('stream')).toEqual([200, 'unstored'])
+})
+
 test('an unknown option and a wrong value are construction errors', () => {
   expect(() => counting({ windowSeconds: 5 } as Options)).toThrow('Unknown option `windowSeconds`')
   expect(() => counting({ windowMs: 0 })).toThrow('`windowMs`')
@@ -119,3 +137,12 @@ test('an unknown option and a wrong value are construction errors', () => {
   expect(() => counting({}, undefined, { leaseMs: Number.NaN })).toThrow('`leaseMs`')
   expect(() => counting({}, undefined, { cache: { maxAge: 1 } as object })).toThrow('`maxAge`')
 })
+
+/** As `fetch` gives its answers. */
+function frozen(response: Response): Response {
+  const refuse = () => {
+    throw new TypeError('immutable')
+  }
+  Object.assign(response.headers, { set: refuse, append: refuse, delete: refuse })
+  return response
+}
