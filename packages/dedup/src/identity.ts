@@ -13,26 +13,31 @@ export type Identified =
       /** The name of a spilled request body, to be deleted afterwards. */
       readonly spilled: string | undefined
     }
-  | { readonly refused: 'too_large' | 'too_deep' | 'digest_missing' }
+  | { readonly refused: 'too_large' | 'too_deep' | 'digest_missing' | 'not_spilled' }
 
 /** Reads a request's body as its route says and makes its storage key and fingerprint; `key` is absent where the content is the key. */
 export async function identify(c: Context, route: Route, key: string | undefined): Promise<Identified> {
   const { deduplicator, compare, maxBodyBytes, spill, memo } = route
   const contentType = c.req.header('content-type')
+  const who = whoOf(c, route)
   if (compare === 'digest') {
     const declared = declaredDigest(c.req.header('content-digest'))
     if (declared === undefined) return { refused: 'digest_missing' }
     const digest = checkDigest(c, declared)
-    return { identity: await identityOf(c, route, key, contentType, declared), digest, spilled: undefined }
+    return { identity: await identityOf(c, route, who, key, contentType, declared), digest, spilled: undefined }
   }
   if (route.onLargeBody === 'spill' && spill !== undefined && mayBeLarge(c, maxBodyBytes)) {
     const spilled = spillName()
-    const body = await spilledBody(c, spill, spilled)
-    return { identity: await identityOf(c, route, key, contentType, body), digest: undefined, spilled }
+    let body: Uint8Array
+    try {
+      body = await spilledBody(c, spill, spilled)
+    } catch {
+      return { refused: 'not_spilled' }
+    }
+    return { identity: await identityOf(c, route, who, key, contentType, body), digest: undefined, spilled }
   }
   const body = await boundedBody(c, maxBodyBytes)
   if (body === 'too_large') return { refused: 'too_large' }
-  const who = whoOf(c, route)
   const target = targetOf(c, route, contentType)
   const name = key === undefined ? undefined : nameOf(who, key)
   const remembered = name === undefined ? undefined : memo.get(name, target, body)
@@ -40,7 +45,7 @@ export async function identify(c: Context, route: Route, key: string | undefined
   const mode = compare ?? comparisonFor(mediaTypeOf(contentType))
   const compared = await comparedBody(deduplicator.crypto, body, contentType, mode, route.maxJsonDepth)
   if (compared === 'too_deep') return { refused: 'too_deep' }
-  const identity = await identityOf(c, route, key, contentType, compared)
+  const identity = await identityOf(c, route, who, key, contentType, compared)
   if (name !== undefined) memo.set(name, target, body, identity)
   return { identity, digest: undefined, spilled: undefined }
 }
@@ -86,14 +91,12 @@ const encoder = new TextEncoder()
 async function identityOf(
   c: Context,
   route: Route,
+  who: Who,
   key: string | undefined,
   contentType: string | undefined,
   body: Uint8Array,
 ): Promise<RequestIdentity> {
   const { deduplicator, windowMs, leaseMs } = route
-  // A store that cannot be opened fails here, once, and not in each of the digests below.
-  if (!deduplicator.ready) await deduplicator.start()
-  const who = whoOf(c, route)
   const fingerprint = await deduplicator.digest(encoder.encode(targetOf(c, route, contentType)), body)
   return {
     key: await deduplicator.storageKey(who, key ?? `fingerprint ${fingerprint}`),

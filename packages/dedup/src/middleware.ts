@@ -62,12 +62,12 @@ async function unkeyed(c: Context, next: Next, route: Route): Promise<Response |
 
 /** What becomes of a keyed request; `key` is absent where the content is the key. */
 async function keyed(c: Context, next: Next, route: Route, key: string | undefined): Promise<Response | undefined> {
-  let identified: Identified
   try {
-    identified = await identify(c, route, key)
+    if (!route.deduplicator.ready) await route.deduplicator.start()
   } catch (error) {
     return storeDown(c, next, route, error)
   }
+  const identified = await identify(c, route, key)
   if ('refused' in identified) return unreadable(c, route, identified.refused)
   const { identity, digest, spilled } = identified
   if (spilled === undefined) {
@@ -298,6 +298,12 @@ function unreadable(c: Context, route: Route, why: Extract<Identified, { refused
   }
   if (why === 'too_deep') {
     return refuse(c, 'json_too_deep', `The body nests deeper than ${route.maxJsonDepth} levels`, { retryable: false })
+  }
+  if (why === 'not_spilled') {
+    return refuse(c, 'idempotency_store_unavailable', 'The body could not be put by; nothing ran', {
+      retryable: true,
+      headers: { 'retry-after': '1' },
+    })
   }
   return refuse(c, 'content_digest_invalid', 'This operation needs a Content-Digest with sha-256 (RFC 9530)', {
     retryable: false,

@@ -30,6 +30,18 @@ test('E1: where the route lets requests pass, they run unprotected and each is t
   expect([calls.n, told().filter((type) => type === 'fail_open').length]).toEqual([3, 2])
 })
 
+test('E1: what a principal resolver or a comparison throws is not an outage: it is told, and runs nothing', async () => {
+  const broken = () => {
+    throw new Error('not signed in')
+  }
+  for (const own of [{ principal: broken }, { tenant: broken }, { compare: broken }]) {
+    const { app, calls, told } = failing({ ...own, onStoreError: 'pass' })
+    app.onError((error, c) => c.text(error.message, 401))
+    const answer = await send(app, 'k')
+    expect([answer.status, await answer.text(), calls.n, told()]).toEqual([401, 'not signed in', 0, []])
+  }
+})
+
 test('E1: a store that could not be opened is opened by the next request', async () => {
   const { app, plan } = failing()
   plan.fault = (call) => (call === 'open' ? 'unavailable' : undefined)
