@@ -29,10 +29,9 @@ export interface CaptureOptions {
  * and settled before the client gets its end. A client that goes away stops nothing: the rest is read and kept all the same.
  */
 export async function capture(response: Response, maxBytes: number, options: CaptureOptions): Promise<Captured> {
-  const { status } = response
-  const headers = [...response.headers]
-  if (response.body === null || nullBodyStatuses.has(status))
-    return { kind: 'whole', stored: { status, headers, body: new Uint8Array() }, response }
+  const head = headOf(response)
+  if (response.body === null || nullBodyStatuses.has(response.status))
+    return { kind: 'whole', stored: { ...head, body: new Uint8Array() }, response }
   if (response.headers.get('content-type')?.startsWith('text/event-stream') === true)
     return { kind: 'unkept', response }
 
@@ -44,7 +43,7 @@ export async function capture(response: Response, maxBytes: number, options: Cap
     if (next === undefined) break
     if (next.done) {
       const body = joined(first)
-      return { kind: 'whole', stored: { status, headers, body }, response: new Response(body, response) }
+      return { kind: 'whole', stored: { ...head, body }, response: new Response(body, response) }
     }
     first.push(next.value)
     length += next.value.length
@@ -53,7 +52,7 @@ export async function capture(response: Response, maxBytes: number, options: Cap
   for (const chunk of first) await keeper.add(chunk)
   const body = flowing(first, reader, {
     keep: (chunk) => keeper.add(chunk),
-    ended: async () => options.settle(await keeper.stored(status, headers)),
+    ended: async () => options.settle(await keeper.stored(head)),
     failed(error) {
       keeper.abort()
       options.failed(error)
@@ -62,10 +61,15 @@ export async function capture(response: Response, maxBytes: number, options: Cap
   return { kind: 'flowing', response: new Response(body, response) }
 }
 
-/** Holds a body up to a bound, and beyond it in a spill, or not at all. */
+/** What of an answer is kept beside its body. The field that names a spilled body is ours to set, and nobody else's. */
+export function headOf({ status, headers }: Response): Pick<StoredResponse, 'status' | 'headers'> {
+  return { status, headers: [...headers].filter(([name]) => name !== spillField) }
+}
+
+/** Holds a body up to a bound, and beyond it in a spill, or not at all. A spill that fails costs its replay, not the answer. */
 class Keeper {
   readonly #maxBytes: number
-  readonly #spill: SpillStore | undefined
+  #spill: SpillStore | undefined
   #chunks: Uint8Array[] = []
   #length = 0
   #writer: SpillWriter | undefined
@@ -78,27 +82,37 @@ class Keeper {
 
   async add(chunk: Uint8Array): Promise<void> {
     this.#length += chunk.length
-    if (this.#length > this.#maxBytes) {
-      if (this.#spill !== undefined && this.#writer === undefined) {
+    this.#chunks.push(chunk)
+    if (this.#length <= this.#maxBytes) return
+    await this.#toSpill(async (spill) => {
+      if (this.#writer === undefined) {
         this.#name = spillName()
-        this.#writer = await this.#spill.write(this.#name)
-        for (const kept of this.#chunks) await this.#writer.append(kept)
+        this.#writer = await spill.write(this.#name)
       }
-      this.#chunks = []
-      await this.#writer?.append(chunk)
-    } else this.#chunks.push(chunk)
+      for (const kept of this.#chunks) await this.#writer.append(kept)
+    })
+    this.#chunks = []
   }
 
-  async stored(status: number, headers: [string, string][]): Promise<StoredResponse> {
-    if (this.#writer !== undefined) {
-      await this.#writer.finish()
-      return { status, headers: [...headers, [spillField, this.#name]], body: undefined }
-    }
-    return { status, headers, body: this.#length > this.#maxBytes ? undefined : joined(this.#chunks) }
+  async stored({ status, headers }: Pick<StoredResponse, 'status' | 'headers'>): Promise<StoredResponse> {
+    if (this.#length <= this.#maxBytes) return { status, headers, body: joined(this.#chunks) }
+    await this.#toSpill(async () => this.#writer?.finish())
+    if (this.#spill === undefined) return { status, headers, body: undefined }
+    return { status, headers: [...headers, [spillField, this.#name]], body: undefined }
   }
 
   abort(): void {
     void this.#writer?.abort().catch(() => {})
+  }
+
+  async #toSpill(write: (spill: SpillStore) => Promise<void>): Promise<void> {
+    if (this.#spill === undefined) return
+    try {
+      await write(this.#spill)
+    } catch {
+      this.abort()
+      this.#spill = undefined
+    }
   }
 }
 

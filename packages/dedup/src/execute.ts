@@ -1,11 +1,11 @@
 import type { Context, Next } from 'hono'
-import { type Captured, capture } from './capture.ts'
+import { type Captured, capture, headOf } from './capture.ts'
 import type { Claim } from './claim.ts'
 import { KeyHold } from './idempotency.ts'
 import type { Route } from './options.ts'
 import { endingCode, isKept, isUnaccepted } from './policy.ts'
 import { problem } from './problem.ts'
-import { exposedFields } from './replay.ts'
+import { exposedFields, isNoStore } from './replay.ts'
 import type { DigestCheck } from './request-body.ts'
 import { spillField } from './spill.ts'
 import type { StoredResponse } from './store.ts'
@@ -76,7 +76,8 @@ async function keep(c: Context, route: Route, { claim, byFingerprint }: Executio
       settle: async (stored) => void (await settle(stored)),
       // The answer broke off: whether its effect happened is known to nobody, and no part of it is replayed.
       failed: () => deduplicator.abandon(claim),
-      spill,
+      // What is spilled is not sealed.
+      spill: isNoStore(headOf(c.res)) ? undefined : spill,
       timers: deduplicator.timers,
     })
   } catch (error) {
@@ -92,10 +93,6 @@ async function keep(c: Context, route: Route, { claim, byFingerprint }: Executio
   if (captured.kind === 'unkept') await settle({ ...headOf(c.res), body: undefined })
   else replace(c, captured.response)
   mark(c, captured.kind === 'unkept' ? 'unstored' : 'capturing')
-}
-
-function headOf(response: Response): Pick<StoredResponse, 'status' | 'headers'> {
-  return { status: response.status, headers: [...response.headers] }
 }
 
 function allowed(stored: StoredResponse, names: readonly string[] | undefined): StoredResponse {

@@ -60,7 +60,7 @@ export function withoutUnreplayable(response: StoredResponse): StoredResponse {
 }
 
 /** Whether an answer said that it must not be stored. */
-export function isNoStore({ headers }: StoredResponse): boolean {
+export function isNoStore({ headers }: Pick<StoredResponse, 'headers'>): boolean {
   return headers.some(([name, value]) => name.toLowerCase() === 'cache-control' && /\bno-store\b/i.test(value))
 }
 
@@ -151,19 +151,23 @@ export interface ReplayRequest {
   readonly authorised: boolean
 }
 
-/** The stored answer again, marked as such; `undefined` where its body was not retained, or is in a coding the client refuses. */
+/**
+ * The stored answer again, marked as such, with its body from `spilled` where that is given; `undefined` where its body was not
+ * retained, or is in a coding the client refuses.
+ */
 export function replayResponse(
   { response }: CompletedRecord,
   { acceptEncoding, authorised }: ReplayRequest,
+  spilled?: ReadableStream<Uint8Array>,
 ): Response | undefined {
   const { status } = response
   const { body, encoding, ...made } = prepare(response)
   const headers = authorised ? made.privateHeaders : made.headers
   if (nullBodyStatuses.has(status)) return new Response(null, { status, headers })
-  if (response.body === undefined) return undefined
+  if (response.body === undefined && spilled === undefined) return undefined
   if (encoding === undefined || encoding === 'identity' || accepts(acceptEncoding, encoding))
-    return new Response(body, { status, headers })
-  const decoded = decodedBody(response.body, encoding)
+    return new Response(spilled ?? body, { status, headers })
+  const decoded = decodedBody(spilled ?? streamOf(response.body!), encoding)
   if (decoded === undefined) return undefined
   const plain = new Headers(headers)
   plain.delete('content-encoding')
@@ -185,10 +189,14 @@ export function accepts(acceptEncoding: string | undefined, coding: string): boo
   return any
 }
 
-function decodedBody(body: Uint8Array, encoding: string): ReadableStream<Uint8Array> | undefined {
+function streamOf(body: Uint8Array): ReadableStream<Uint8Array> {
+  return new Blob([body as Uint8Array<ArrayBuffer>]).stream()
+}
+
+function decodedBody(body: ReadableStream<Uint8Array>, encoding: string): ReadableStream<Uint8Array> | undefined {
   try {
     const decoder = new DecompressionStream(encoding.trim().toLowerCase().replace(/^x-/, '') as CompressionFormat)
-    return new Blob([body as Uint8Array<ArrayBuffer>]).stream().pipeThrough(decoder)
+    return body.pipeThrough(decoder as TransformStream<Uint8Array, Uint8Array>)
   } catch {
     return undefined
   }

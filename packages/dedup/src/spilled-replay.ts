@@ -2,7 +2,7 @@ import type { CompletedRecord } from './answer-cache.ts'
 import { type ReplayRequest, replayResponse } from './replay.ts'
 import { type SpillStore, spillField } from './spill.ts'
 
-/** The stored answer with its body from where it was spilled; `undefined` when it is not there. */
+/** The stored answer with its body from where it was spilled; `undefined` when it is not there, or the client refuses its coding. */
 export async function replaySpilled(
   record: CompletedRecord,
   request: ReplayRequest,
@@ -12,6 +12,7 @@ export async function replaySpilled(
   if (name === undefined || spill === undefined) return undefined
   const body = await spill.read(name)
   if (body === undefined) return undefined
-  const head = replayResponse({ ...record, response: { ...record.response, body: new Uint8Array() } }, request)
-  return head && new Response(body, { status: head.status, headers: head.headers })
+  const answer = replayResponse(record, request, body)
+  if (answer === undefined) await body.cancel()
+  return answer
 }

@@ -172,6 +172,65 @@ test('B1, B2: with a spill longer bodies are kept whole, requests and answers', 
   expect((await send(app, 'k', { body })).status).toBe(409)
 })
 
+test('R3, B2: a spilled answer that is compressed goes as it is to who takes it, and readable to who does not', async () => {
+  const text = Array.from({ length: 5_000 }, (_, n) => n).join()
+  const respond = () => new Response(gzipSync(text), { headers: { 'content-encoding': 'gzip' } })
+  const { app } = counting({ maxResponseBytes: 100, spill: memorySpill() }, respond)
+  await (await send(app, 'k')).arrayBuffer()
+  const zipped = await send(app, 'k', { headers: { 'accept-encoding': 'gzip' } })
+  expect(zipped.headers.get('content-encoding')).toBe('gzip')
+  expect(gunzipSync(new Uint8Array(await zipped.arrayBuffer())).toString()).toBe(text)
+  const plain = await send(app, 'k')
+  expect([plain.headers.get('content-encoding'), await plain.text()]).toEqual([null, text])
+})
+
+test('B2: a spill that fails, at whichever call, costs the client nothing: its answer is whole and is told as not kept', async () => {
+  for (const failing of ['write', 'append', 'finish'] as const) {
+    for (const respond of [() => new Response('x'.repeat(500)), () => new Response(streamOf(50))]) {
+      const spill = memorySpill()
+      let aborted = 0
+      const full = () => Promise.reject(new Error('no space left'))
+      const { app, calls } = counting(
+        {
+          maxResponseBytes: 100,
+          spill: {
+            ...spill,
+            async write(name) {
+              if (failing === 'write') return full()
+              const writer = await spill.write(name)
+              return { ...writer, abort: async () => void aborted++, [failing]: full }
+            },
+          },
+        },
+        respond,
+      )
+      expect((await (await send(app, 'k')).text()).length).toBe(500)
+      expect(await codeOfAnswer(await send(app, 'k'))).toEqual([409, 'idempotency_response_unavailable'])
+      expect([calls.n, aborted]).toEqual([1, failing === 'write' ? 0 : 1])
+    }
+  }
+})
+
+test('G2: a longer answer that said no-store is not spilled, where its body could be read', async () => {
+  const spill = memorySpill()
+  const { app } = counting({ maxResponseBytes: 100, spill }, () => {
+    return new Response('s'.repeat(500), { headers: { 'cache-control': 'no-store' } })
+  })
+  expect((await (await send(app, 'k')).text()).length).toBe(500)
+  expect(spill.bodies.size).toBe(0)
+  expect((await send(app, 'k')).status).toBe(409)
+})
+
+test('B2: the name of a spilled body is ours to give: one that the handler names is neither read nor kept', async () => {
+  const spill = memorySpill()
+  spill.bodies.set('0'.repeat(32), new TextEncoder().encode('of somebody else'))
+  const { app } = counting({ maxResponseBytes: 100, spill }, () => {
+    return new Response('x'.repeat(500), { headers: { 'gw-spilled': '0'.repeat(32) } })
+  })
+  await (await send(app, 'k')).text()
+  expect(await (await send(app, 'k')).text()).toBe('x'.repeat(500))
+})
+
 test('B1: a route that does not ask for the spill refuses a longer request, also where longer answers are spilled', async () => {
   const spill = memorySpill()
   const { app, calls } = counting({ maxBodyBytes: 100, spill })
