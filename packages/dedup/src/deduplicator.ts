@@ -19,6 +19,8 @@ export type Kept = 'stored' | 'superseded' | 'unstored'
 
 /** A call that failed sooner than this is worth another at once. */
 const soonMs = 500
+/** Keys that are swept in one go. */
+const sweepLimit = 1_000
 
 /** Remembers which keys are in flight and what was answered to them. */
 export class RequestDeduplicator {
@@ -39,6 +41,7 @@ export class RequestDeduplicator {
   #seal: Seal | undefined
   #started: Promise<void> | undefined
   #sweeper: unknown
+  #sweeping: Promise<void> | undefined
   #unwatch: (() => Promise<void>) | undefined
   #tokenPrefix = ''
   #lastToken = 0
@@ -107,9 +110,22 @@ export class RequestDeduplicator {
       },
     })
     await this.#late.resume()
-    this.#sweeper = this.timers.setInterval(() => void this.keyStore.sweep(1_000).catch(() => {}), 60_000)
+    this.#sweeper = this.timers.setInterval(() => {
+      this.#sweeping ??= this.#sweep().finally(() => {
+        this.#sweeping = undefined
+      })
+    }, 60_000)
     letExit(this.#sweeper)
     this.#names = new KeyNames(this.crypto, secret)
+  }
+
+  /** Until little is left: what is swept more slowly than it ends would fill the store. */
+  async #sweep(): Promise<void> {
+    try {
+      while ((await this.keyStore.sweep(sweepLimit)) === sweepLimit && this.#sweeper !== undefined);
+    } catch {
+      // It is tried again in a minute.
+    }
   }
 
   /** Whether it has started. */
@@ -121,6 +137,7 @@ export class RequestDeduplicator {
   async stop(): Promise<void> {
     await this.#started?.catch(() => {})
     this.timers.clearInterval(this.#sweeper)
+    this.#sweeper = undefined
     this.#heartbeats.stop()
     this.#late.stop()
     this.#waiters.stop()

@@ -1,4 +1,4 @@
-import { statSync, utimesSync } from 'node:fs'
+import { mkdirSync, readdirSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Hono } from 'hono'
 import { hc } from 'hono/client'
@@ -6,6 +6,7 @@ import { expect, expectTypeOf, test } from 'vitest'
 import { type DedupEnv, dedup } from '../src/index.ts'
 import { fileSpill } from '../src/node/file-spill.ts'
 import { memoryDedupStore } from '../src/stores/memory.ts'
+import { runtimeTimers } from '../src/timers.ts'
 import { appOf, codeOfAnswer, counting, deduplicatorOf, freshDirectory, gate, memoryOf, send } from './fixture.ts'
 
 test('P1: twenty in flight at a cap of ten: none is dropped, and the excess gets 503', async () => {
@@ -53,6 +54,38 @@ test('P1: a full store may refuse instead of dropping; an answer without room is
   expect(large.calls.n).toBe(1)
 })
 
+test('P1: an answer that is larger than the store is kept without its body, and drops nobody else', async () => {
+  const store = memoryDedupStore({ maxBytes: 10_000 })
+  const respond = (n: number) => new Response('x'.repeat(n === 4 ? 20_000 : 10))
+  const { app, calls, told } = counting({}, respond, { store, cache: false })
+  for (const key of ['a', 'b', 'c', 'large']) await send(app, key)
+  expect(told()).not.toContain('evicted_early')
+  for (const key of ['a', 'b', 'c']) expect((await send(app, key)).headers.get('idempotent-replayed')).toBe('true')
+  expect(await codeOfAnswer(await send(app, 'large'))).toEqual([409, 'idempotency_response_unavailable'])
+  expect(calls.n).toBe(4)
+})
+
+test('P2: a sweep goes on until nothing that is over is left, however much that is', async () => {
+  const clock = { ms: 1 }
+  const store = memoryOf(clock)
+  let sweep = () => {}
+  const timers = {
+    ...runtimeTimers,
+    setInterval(work: () => void, everyMs: number) {
+      if (everyMs === 60_000) sweep = work
+      return everyMs === 60_000 ? {} : runtimeTimers.setInterval(work, everyMs)
+    },
+  }
+  await deduplicatorOf(store, clock, { timers }).start()
+  for (let i = 0; i < 2_500; i++) {
+    const claim = { key: `k${i}`, token: 't', fingerprint: '', principalHash: '', link: undefined, replaces: undefined }
+    await store.tryClaim({ ...claim, leaseMs: 1, windowMs: 1 })
+  }
+  clock.ms += 10
+  sweep()
+  await expect.poll(() => (store.database as Map<string, unknown>).size).toBe(0)
+})
+
 test('P1: the answers in front of a store are bounded too', async () => {
   const { app, calls } = counting({}, undefined, { cache: { maxEntries: 2, maxBytes: 10_000 } })
   for (let i = 0; i < 50; i++) await send(app, `k${i}`)
@@ -98,6 +131,18 @@ test('B2: files keep long bodies, private and whole; old ones are swept', async 
   utimesSync(join(directory, name!), 0, 0)
   expect(await spill.sweep(60_000)).toBe(1)
   await expect(spill.write('../../etc/x')).rejects.toMatchObject({ code: 'invalid_option' })
+})
+
+test('B2: a sweep of files leaves what is not a body alone, and goes past what was deleted meanwhile', async () => {
+  const directory = freshDirectory()
+  const spill = fileSpill({ directory })
+  const old = ['0'.repeat(32), `${'1'.repeat(32)}.partial`]
+  for (const name of [...old, 'notes.txt', 'f'.repeat(32)]) writeFileSync(join(directory, name), 'x')
+  mkdirSync(join(directory, 'folder'))
+  for (const name of [...old, 'notes.txt', 'folder']) utimesSync(join(directory, name), 0, 0)
+  symlinkSync(join(directory, 'gone'), join(directory, '2'.repeat(32)))
+  expect(await spill.sweep(60_000)).toBe(2)
+  expect(readdirSync(directory).sort()).toEqual(['2'.repeat(32), 'f'.repeat(32), 'folder', 'notes.txt'])
 })
 
 test('typed clients see what handlers answer and every problem that a key can meet', async () => {

@@ -66,9 +66,10 @@ export function fileSpill({ directory }: FileSpillOptions): FileSpill {
     async sweep(maxAgeMs) {
       let swept = 0
       for (const name of await readdir(directory).catch(() => [])) {
+        if (!form.test(name.replace(/\.partial$/, ''))) continue
         const file = join(directory, name)
-        const { mtimeMs } = await stat(file)
-        if (Date.now() - mtimeMs < maxAgeMs) continue
+        const found = await stat(file).catch(() => undefined)
+        if (found === undefined || Date.now() - found.mtimeMs < maxAgeMs) continue
         await rm(file, { force: true })
         swept++
       }

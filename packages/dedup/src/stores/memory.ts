@@ -75,6 +75,9 @@ export function memoryDedupStore(options: MemoryDedupStoreOptions = {}): DedupSt
   }
 
   function makeRoom(needed: number, entriesNeeded: number): boolean {
+    const underWay = entries.size - completed.size
+    // What is under way stays: where that leaves no room, dropping every answer would make none.
+    if (underWay * entryBytes + needed > maxBytes || underWay + entriesNeeded > maxEntries) return false
     const at = monotonic()
     while (bytes + needed > maxBytes || entries.size + entriesNeeded > maxEntries) {
       const oldest = completedFirst.first()?.[1]
