@@ -320,17 +320,22 @@ export class RequestDeduplicator {
       this.#waiters.notify(key)
       return 'stored'
     } catch {
-      const { windowMs } = claim.wanted
-      await this.#late.add({ link: linkOf(claim), response: sealed, windowMs, until: this.#now() + windowMs })
+      if (!(await this.#putOff(claim, claim.wanted.windowMs, sealed))) this.#letGo(claim)
       this.tell('unstored', key, claim.fence)
       return 'unstored'
     }
   }
 
-  /** Settles a lapsed claim with what was found out about it, and gives the answer to pass on. */
+  /** Settles a lapsed claim with what was found out about it, now or when the store can be reached, and gives the answer to pass on. */
   async settleFor(record: KeyRecord, response: Response): Promise<Response> {
+    const { key, fence } = record
     const stored = await storedOf(response.clone())
-    if ((await this.complete(record, stored)) === 'ok') this.tell('takeover', record.key, record.fence)
+    try {
+      if ((await this.complete(record, stored)) === 'ok') this.tell('takeover', key, fence)
+    } catch {
+      await this.#putOff(record, record.windowRemainingMs, await this.#sealed(key, stored))
+      this.tell('unstored', key, fence)
+    }
     return response
   }
 
@@ -343,14 +348,17 @@ export class RequestDeduplicator {
     return settlement
   }
 
-  /** Frees a held claim under which nothing happened; a store that is down is told when it is back. */
-  async letGo(claim: Claim): Promise<void> {
+  /**
+   * Frees a held claim under which nothing happened. A store that is down is told when it is back, and then this resolves to
+   * `undefined`.
+   */
+  async letGo(claim: Claim): Promise<Settlement | undefined> {
     this.#letGo(claim)
     try {
-      await this.release(claim)
+      return await this.release(claim)
     } catch {
-      const { windowMs } = claim.wanted
-      await this.#late.add({ link: linkOf(claim), windowMs, until: this.#now() + windowMs })
+      await this.#putOff(claim, claim.wanted.windowMs)
+      return undefined
     }
   }
 
@@ -433,9 +441,19 @@ export class RequestDeduplicator {
         // The first failure is the one to tell.
       }
       // Nothing runs under this claim, whether it was made or not: it is taken back when the store can be reached.
-      const { windowMs } = claim.wanted
-      await this.#late.add({ link: linkOf(claim), windowMs, until: this.#now() + windowMs })
+      await this.#putOff(claim, claim.wanted.windowMs)
       throw error
+    }
+  }
+
+  /** Whether the journal took it. One that fails costs what it was to keep, and not the answer that is about to be given. */
+  async #putOff(link: KeyLink, windowMs: number, response?: StoredResponse): Promise<boolean> {
+    const entry = { link: linkOf(link), windowMs, until: this.#now() + windowMs }
+    try {
+      await this.#late.add(response === undefined ? entry : { ...entry, response })
+      return true
+    } catch {
+      return false
     }
   }
 

@@ -63,8 +63,8 @@ export async function execute(c: Context, next: Next, route: Route, execution: E
 
 /** A handler's own transaction has the answer, if it was committed; a key that is still under way afterwards is freed. */
 async function answeredByHandler(c: Context, { deduplicator }: Route, claim: Claim): Promise<void> {
-  await deduplicator.letGo(claim)
-  mark(c, claim.lost ? 'superseded' : c.error === undefined && c.res.status < 500 ? 'stored' : 'released')
+  const freed = await deduplicator.letGo(claim)
+  mark(c, claim.lost ? 'superseded' : freed === 'ok' ? 'released' : freed === 'stale' ? 'stored' : 'unstored')
 }
 
 async function keep(c: Context, route: Route, { claim, byFingerprint }: Execution): Promise<void> {

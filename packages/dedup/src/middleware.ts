@@ -133,12 +133,14 @@ async function decideOrWait(c: Context, route: Route, identity: RequestIdentity)
     const { record } = decision
     if (decision.kind === 'lapsed') {
       const action = await lapsed(c, route, record)
-      if (typeof action === 'object') return { kind: 'answer', answer: action }
-      if (action === undefined) {
+      if (action === 'execute') {
         replaces = record
         continue
       }
-      return { kind: 'answer', answer: outcomeUnknown(c, route, record, action) }
+      return {
+        kind: 'answer',
+        answer: typeof action === 'object' ? action : outcomeUnknown(c, route, record, action),
+      }
     }
     if (record.link !== undefined && route.runs !== undefined) {
       let answer: Response | undefined
@@ -159,7 +161,8 @@ async function decideOrWait(c: Context, route: Route, identity: RequestIdentity)
       }
     }
     waiting ??= waitingOf(c, route)
-    const leftMs = waiting.untilMs - deduplicator.monotonic()
+    // A run that this route does not know cannot be waited for: its lease is over, and its key is not free.
+    const leftMs = record.leaseRemainingMs > 0 ? waiting.untilMs - deduplicator.monotonic() : 0
     const end = leftMs > 0 ? await deduplicator.wait(record, leftMs, c.req.raw.signal) : 'timeout'
     if (end !== 'changed') return { kind: 'answer', answer: applied(inFlight(c, route, record), waiting) }
   }
@@ -215,18 +218,13 @@ async function codeOfAnswer(response: Response): Promise<string | undefined> {
   return codeOf(await response.clone().json())
 }
 
-/** `undefined` says that the claim is to be taken over. */
-async function lapsed(
-  c: Context,
-  route: Route,
-  record: KeyRecord,
-): Promise<Response | Exclude<UnknownPolicy, 'execute'> | undefined> {
+/** The answer that was found out, or what the claim means: only `execute`, written out, lets its handler run again. */
+async function lapsed(c: Context, route: Route, record: KeyRecord): Promise<Response | UnknownPolicy> {
   const { deduplicator, reconcile, onUnknown = 'resume' } = route
   const known = await reconcile?.(record, c)
-  if (known === 'execute') return undefined
+  if (known === 'execute') return known
   if (known !== undefined) return deduplicator.settleFor(record, known)
-  const policy = typeof onUnknown === 'function' ? await onUnknown(record, c) : onUnknown
-  return policy === 'execute' ? undefined : policy
+  return typeof onUnknown === 'function' ? onUnknown(record, c) : onUnknown
 }
 
 function replayRequestOf(c: Context): ReplayRequest {

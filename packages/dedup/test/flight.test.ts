@@ -8,6 +8,7 @@ import {
   type StoredResponse,
 } from '../src/index.ts'
 import { sqliteDedupStore } from '../src/stores/sqlite.ts'
+import { faulty } from './faulty-store.ts'
 import { appOf, codeOfAnswer, counting, database, deduplicatorOf, gate, memoryOf, send, sqliteOf } from './fixture.ts'
 
 /** Counts the calls that reach a store. */
@@ -348,6 +349,40 @@ describe('leases and fences', () => {
     expect([asked.length, calls.n]).toEqual([1, 1])
   })
 
+  test('L3: a function that decides nothing does not let the handler run again', async () => {
+    const { app, clock, calls, store } = counting({ onUnknown: (() => undefined) as never })
+    await send(app, 'warm')
+    const dead = deduplicatorOf(store, clock)
+    await dead.acquire(await identityOf(dead, 'k', store))
+    clock.ms += 30_001
+    expect(await codeOfAnswer(await send(app, 'k'))).toEqual([409, 'idempotency_outcome_unknown'])
+    expect(calls.n).toBe(1)
+  })
+
+  test('L3, E3: what reconcile found out is the answer although the store cannot take it, and is kept when it can', async () => {
+    const clock = { ms: 1 }
+    const { store, plan } = faulty(memoryOf(clock))
+    const { app, calls, told } = counting({ reconcile: async (_, c) => c.json({ found: true }, 201) }, undefined, {
+      store,
+      monotonic: () => clock.ms,
+    })
+    await send(app, 'warm')
+    const dead = deduplicatorOf(store, clock)
+    await dead.acquire(await identityOf(dead, 'k', store))
+    clock.ms += 30_001
+    plan.fault = (call) => (call === 'complete' ? 'unavailable' : undefined)
+    expect((await send(app, 'k')).status).toBe(201)
+    expect(told().at(-1)).toBe('unstored')
+    plan.fault = () => undefined
+    await expect.poll(told, { timeout: 3_000 }).toContain('stored_late')
+    const replay = await send(app, 'k')
+    expect([replay.headers.get('idempotent-replayed'), await replay.json(), calls.n]).toEqual([
+      'true',
+      { found: true },
+      1,
+    ])
+  })
+
   test('L4: each claim of a key has a higher fence, and handlers get it', async () => {
     const fences: number[] = []
     const { app } = counting({}, (_, c) => {
@@ -455,6 +490,22 @@ describe('runs', () => {
       outcome = undefined
       expect(await codeOfAnswer(await send(app, 'k'))).toEqual([409, 'idempotency_response_unavailable'])
     }
+  })
+
+  test('I2: a repeat on a route that does not know the run behind a key is told at once, and does not ask the store on and on', async () => {
+    const clock = { ms: 1 }
+    const { store, calls: stored } = counted(memoryOf(clock))
+    const { app, calls } = counting({ waitMs: 2_000 }, undefined, { store, monotonic: () => performance.now() })
+    await send(app, 'warm')
+    const dead = deduplicatorOf(store, clock)
+    const decision = await dead.acquire(await identityOf(dead, 'k', store))
+    if (decision.kind !== 'claimed') throw new Error('expected a free key')
+    await dead.handOver(decision.claim, { link: 'run-1' })
+    clock.ms += 30_001
+    const asked = (stored['tryClaim'] ?? 0) + (stored['get'] ?? 0)
+    expect(await codeOfAnswer(await send(app, 'k'))).toEqual([409, 'idempotency_request_in_flight'])
+    expect((stored['tryClaim'] ?? 0) + (stored['get'] ?? 0) - asked).toBe(1)
+    expect(calls.n).toBe(1)
   })
 
   test('C5, L3: a claim whose run was never accepted ran nothing: once its lease is over it executes', async () => {

@@ -97,6 +97,23 @@ describe('E3: a store that fails at the end', () => {
     expect(calls.n).toBe(1)
   })
 
+  test('a journal that fails as well costs the answer its keeping, not its client: the claim is let go, and lapses', async () => {
+    const clock = { ms: 1 }
+    const { store, plan } = faulty(memoryOf(clock))
+    const journal = { ...memoryJournal(), add: () => Promise.reject(new Error('no space left')) }
+    const deduplicator = deduplicatorOf(store, clock, { journal })
+    let calls = 0
+    const app = appOf(deduplicator, (c) => c.json({ calls: ++calls }))
+    await send(app, 'warm')
+    plan.fault = (call) => (call === 'complete' ? 'unavailable' : undefined)
+    const first = await send(app, 'k')
+    expect([first.status, first.headers.get('idempotency-status')]).toEqual([200, 'unstored'])
+    expect(deduplicator.held).toBe(0)
+    clock.ms += 30_001
+    expect(await codeOfAnswer(await send(app, 'k'))).toEqual([409, 'idempotency_outcome_unknown'])
+    expect(calls).toBe(2)
+  })
+
   test('after its window it is given up', async () => {
     const clock = { ms: 0 }
     const journal = memoryJournal()

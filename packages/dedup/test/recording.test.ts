@@ -99,6 +99,21 @@ test('C3: a thrown thing that is no error passes through, and leaves a marked ke
   }
 })
 
+test('an answer put into a transaction is told as kept only if that was committed, and frees its key otherwise', async () => {
+  for (const committed of [true, false]) {
+    const { app, calls, store } = counting({}, async (n, c) => {
+      const response = c.json({ n })
+      const unit = store.unit()
+      await c.get('idempotency').completeIn(unit, response.clone())
+      if (committed) await unit.commit()
+      return response
+    })
+    expect((await send(app, 'k')).headers.get('idempotency-status')).toBe(committed ? 'stored' : 'released')
+    await send(app, 'k')
+    expect(calls.n).toBe(committed ? 1 : 2)
+  }
+})
+
 test('C4: stripe keeps every answer of a handler that began, success keeps 2xx only', async () => {
   for (const status of [200, 404, 429, 500])
     expect([status, await runs(status, { record: 'stripe' })]).toEqual([status, 1])
