@@ -29,6 +29,7 @@ export class IdentityMemo {
     if (body.length > maxBodyBytes) return
     this.#known.delete(name)
     if (this.#known.size >= maxEntries) this.#known.delete(this.#oldest.first()![0])
-    this.#known.set(name, { target, body, identity })
+    // The handler has the same bytes, and may write over them; they may be a small part of a large buffer, too.
+    this.#known.set(name, { target, body: body.slice(), identity })
   }
 }

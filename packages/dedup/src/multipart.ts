@@ -30,9 +30,12 @@ export async function multipartDigestInput(
     const head = fieldsOf(decoder.decode(body.subarray(start, Math.max(start, headEnd))))
     const content = body.subarray(headEnd + 4, next)
     const disposition = head.get('content-disposition') ?? ''
+    const name = parameterOf(disposition, 'name')
+    if (name === undefined) return undefined
+    const extended = parameterOf(disposition, 'filename\\*')
     described.push(
-      parameterOf(disposition, 'name') ?? '',
-      parameterOf(disposition, 'filename') ?? '',
+      name,
+      (parameterOf(disposition, 'filename') ?? '') + (extended === undefined ? '' : `*=${extended}`),
       (head.get('content-type') ?? '').toLowerCase(),
       hexOf(await crypto.sha256(content)),
     )
@@ -57,8 +60,8 @@ function fieldsOf(head: string): Map<string, string> {
 }
 
 function parameterOf(disposition: string, name: string): string | undefined {
-  const match = new RegExp(`;\\s*${name}="((?:[^"\\\\]|\\\\.)*)"`, 'i').exec(disposition)
-  return match?.[1]
+  const match = new RegExp(`;\\s*${name}=(?:"((?:[^"\\\\]|\\\\.)*)"|([^\\s;"]+))`, 'i').exec(disposition)
+  return match?.[1] ?? match?.[2]
 }
 
 function indexOf(bytes: Uint8Array, sought: Uint8Array, from: number): number {

@@ -60,7 +60,8 @@ export async function spilledBody(c: Context, spill: SpillStore, name: string): 
 function replaceBody(c: Context, body: ReadableStream<Uint8Array> | undefined): void {
   // `duplex` is needed for a streamed body by the Fetch standard, and absent from the DOM's types.
   const init = { body: body ?? null, duplex: 'half' } as RequestInit
-  c.req.raw = new Request(c.req.raw.url, { ...init, method: c.req.method, headers: c.req.raw.headers })
+  const { url, headers, signal } = c.req.raw
+  c.req.raw = new Request(url, { ...init, method: c.req.method, headers, signal })
 }
 
 /** The SHA-256 that a request declares of its own content (RFC 9530 §2), or `undefined`. */
@@ -104,7 +105,8 @@ export function checkDigest(c: Context, declared: Uint8Array): DigestCheck {
   return {
     async holds() {
       const { raw } = c.req
-      if (verdict === undefined && raw.body !== null && !raw.bodyUsed) await raw.arrayBuffer().catch(() => {})
+      if (verdict === undefined && raw.body !== null && !raw.bodyUsed)
+        await raw.body.pipeTo(new WritableStream()).catch(() => {})
       return verdict === true
     },
   }

@@ -76,6 +76,20 @@ test('F2: a multipart form is compared by its parts, whatever the boundary', asy
   expect(await second(broken, broken)).toBe(201)
 })
 
+test('F2: names and file names of parts count in each way of writing them, and a part without a name is compared as it is', async () => {
+  const form = (disposition: string, boundary = 'b') => ({
+    headers: { 'content-type': `multipart/form-data; boundary=${boundary}` },
+    body: `--${boundary}\r\nContent-Disposition: form-data${disposition}\r\n\r\n1\r\n--${boundary}--\r\n`,
+  })
+  expect(await second(form('; name=from'), form('; name="from"', 'c'))).toBe(201)
+  expect(await second(form('; name=from'), form('; name=to'))).toBe(422)
+  expect(await second(form('; name=f; filename=a'), form('; name=f; filename=b'))).toBe(422)
+  const extended = (name: string) => form(`; name=f; filename=x; filename*=utf-8''${name}`)
+  expect(await second(extended('a'), extended('a'))).toBe(201)
+  expect(await second(extended('a'), extended('b'))).toBe(422)
+  expect(await second(form(''), form('', 'c'))).toBe(422)
+})
+
 test('F2: a multipart form made by the platform reaches the handler whole', async () => {
   const { app } = counting({}, async (_, c) => c.text(String((await c.req.formData()).get('f')), 201))
   const body = () => {
@@ -224,6 +238,37 @@ test('a body that was read for its fingerprint is still there for the handler', 
   const init = { method: 'POST', body: streamed, duplex: 'half', headers: { 'idempotency-key': 'k' } }
   expect(await (await app.request('/a', init as RequestInit)).json()).toEqual({ got: { a: 1 } })
 })
+
+test('F4: a handler that writes over the bytes of its body does not change what its request is known by', async () => {
+  const { app } = counting({ compare: 'bytes' }, async (_, c) => {
+    new Uint8Array(await c.req.arrayBuffer()).fill(120)
+    return c.text('done')
+  })
+  await send(app, 'k', { body: 'aaa' })
+  expect((await send(app, 'k', { body: 'xxx' })).status).toBe(422)
+  expect((await send(app, 'k', { body: 'aaa' })).status).toBe(200)
+})
+
+test('L2, B1, F2: a handler whose body was put by, or is checked as it reads, still learns that its client went away', async () => {
+  const digest = `sha-256=:${createHash('sha256').update('abc').digest('base64')}:`
+  const spill = {
+    write: async () => ({ append: nothing, finish: nothing, abort: nothing }),
+    read: nothing,
+    delete: nothing,
+  }
+  for (const options of [{ compare: 'digest' }, { onLargeBody: 'spill', maxBodyBytes: 1, spill }] as const) {
+    const controller = new AbortController()
+    const { app } = counting(options, (_, c) => {
+      controller.abort()
+      return c.json({ aborted: c.req.raw.signal.aborted })
+    })
+    const headers = { 'content-digest': digest }
+    const answer = await send(app, 'k', { body: 'abc', headers, signal: controller.signal })
+    expect(await answer.json()).toEqual({ aborted: true })
+  }
+})
+
+async function nothing(): Promise<undefined> {}
 
 test('SHA-256 in pieces is what the platform makes of the whole', () => {
   fc.assert(
