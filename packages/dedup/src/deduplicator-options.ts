@@ -104,6 +104,8 @@ export function checkOptions(options: RequestDeduplicatorOptions): void {
     const { maxEntries, maxBytes, maxAgeMs } = cache
     onlyPositive({ 'cache.maxEntries': maxEntries, 'cache.maxBytes': maxBytes, 'cache.maxAgeMs': maxAgeMs })
   }
+  if (secret !== undefined && !ArrayBuffer.isView(secret))
+    throw new DedupError('invalid_option', `Expected \`secret\` to be bytes, got a ${typeof secret}`)
   if (secret !== undefined && secret.length < 32)
     throw new DedupError('invalid_option', `Expected \`secret\` to have at least 32 bytes, got ${secret.length}`)
 }

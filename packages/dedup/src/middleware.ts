@@ -54,7 +54,8 @@ async function unkeyed(c: Context, next: Next, route: Route): Promise<Response |
   }
   if (route.missing === 'fingerprint') {
     const principal = route.principal?.(c)
-    if (principal !== undefined && principal !== 'anonymous') return keyed(c, next, route, undefined)
+    if (principal !== undefined && principal !== '' && principal !== 'anonymous')
+      return keyed(c, next, route, undefined)
   }
   await next()
   return

@@ -183,7 +183,9 @@ export function routeOf(options: DedupOptions): Route {
 
 function check(options: DedupOptions): void {
   onlyKnown(options, known)
-  if (options.principal === undefined && options.scope !== 'global') {
+  const { scope, principal, vary, replayHeaders } = options
+  if (scope !== undefined && scope !== 'global') throw invalid('scope', "'global' or absent", scope)
+  if (principal === undefined && scope !== 'global') {
     throw new DedupError(
       'invalid_option',
       "Expected `principal` to be a function, or `scope` to be 'global' written out, got neither",
@@ -202,6 +204,11 @@ function check(options: DedupOptions): void {
     throw invalid('compare', 'a function, or one of bytes, json, form, multipart, digest', compare)
   for (const method of methods)
     if (!deduplicable.includes(method)) throw invalid('methods', 'some of POST, PATCH, PUT, DELETE', method)
+  for (const name of ['principal', 'tenant', 'reconcile'] as const)
+    if (options[name] !== undefined && typeof options[name] !== 'function')
+      throw invalid(name, 'a function', options[name])
+  for (const [name, list] of Object.entries({ vary, replayHeaders }))
+    if (list !== undefined && !Array.isArray(list)) throw invalid(name, 'a list of field names', list)
   const { windowMs, fingerprintWindowMs, leaseMs, maxBodyBytes, maxResponseBytes, maxWaitMs, maxJsonDepth } = options
   onlyPositive({ windowMs, fingerprintWindowMs, leaseMs, maxBodyBytes, maxResponseBytes, maxWaitMs, maxJsonDepth })
   const { waitMs = 0, onLargeBody, spill } = options

@@ -72,6 +72,8 @@ test('K6: in fingerprint mode an authenticated repeat is known by its content fo
   expect(calls.n).toBe(2)
   for (let i = 0; i < 2; i++) await app.request('/pay/1', { method: 'POST', body: 'x' })
   expect(calls.n).toBe(4)
+  for (let i = 0; i < 2; i++) await send(app, undefined, { headers: { 'x-user': '' } })
+  expect(calls.n).toBe(6)
 })
 
 test('K6: two intended equal purchases are possible: distinct keys win over equal content', async () => {
@@ -111,6 +113,8 @@ test('S1: no principal is a construction error unless the scope is global, which
   const deduplicator = deduplicatorOf(memoryOf())
   expect(() => dedup({ deduplicator })).toThrow('`principal`')
   expect(() => dedup({ deduplicator, scope: 'global' })).not.toThrow()
+  expect(() => dedup({ deduplicator, principal: 'ann' as never })).toThrow('`principal`')
+  expect(() => dedup({ deduplicator, principal: () => 'ann', scope: 'tenant' as never })).toThrow('`scope`')
 })
 
 test('S1: in global scope every client shares one space of keys', async () => {

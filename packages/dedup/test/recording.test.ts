@@ -149,6 +149,11 @@ test('an unknown option and a wrong value are construction errors', () => {
   expect(() => counting({ windowMs: 0 })).toThrow('`windowMs`')
   expect(() => counting({ onUnknown: 'guess' as 'reject' })).toThrow('`onUnknown`')
   expect(() => counting({ onLargeBody: 'spill' })).toThrow('`spill`')
+  for (const name of ['tenant', 'reconcile', 'vary', 'replayHeaders'] as const)
+    expect(() => counting({ [name]: 'x-own' } as Options)).toThrow(`\`${name}\``)
+  expect(() => counting({}, undefined, { secret: 'a text of more than thirty-two characters' as never })).toThrow(
+    '`secret`',
+  )
   expect(() => counting({}, undefined, { leaseMs: Number.NaN })).toThrow('`leaseMs`')
   expect(() => counting({}, undefined, { cache: { maxAge: 1 } as object })).toThrow('`maxAge`')
 })
