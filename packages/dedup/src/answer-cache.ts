@@ -21,6 +21,7 @@ export class AnswerCache {
   readonly #kept = new Map<string, Kept>()
   readonly #oldest = new Oldest(this.#kept)
   #bytes = 0
+  #erasedAt = Number.NEGATIVE_INFINITY
 
   constructor(maxEntries: number, maxBytes: number, maxAgeMs: number, monotonic: () => number) {
     this.#maxEntries = maxEntries
@@ -37,11 +38,14 @@ export class AnswerCache {
     return undefined
   }
 
-  /** `asOf` is when the record was asked for: its window counts from then, so that it never ends later than the store's. */
+  /**
+   * `asOf` is when the record was asked for: its window counts from then, so that it never ends later than the store's, and what was
+   * asked for before something was erased may be just that.
+   */
   put(record: CompletedRecord, asOf: number): void {
     const bytes = 600 + (record.response.body?.length ?? 0)
     this.delete(record.key)
-    if (bytes > this.#maxBytes / 8) return
+    if (bytes > this.#maxBytes / 8 || asOf <= this.#erasedAt) return
     this.#kept.set(record.key, {
       record,
       until: asOf + Math.min(record.windowRemainingMs, this.#maxAgeMs),
@@ -59,6 +63,7 @@ export class AnswerCache {
   }
 
   deletePrincipal(principalHash: string): void {
+    this.#erasedAt = this.#monotonic()
     for (const [key, { record }] of this.#kept) if (record.principalHash === principalHash) this.delete(key)
   }
 }

@@ -2,9 +2,9 @@ import { gunzipSync, gzipSync } from 'node:zlib'
 import { Hono } from 'hono'
 import { cors } from 'hono/cors'
 import { expect, test, vi } from 'vitest'
-import { dedup, type SpillStore } from '../src/index.ts'
+import { type DedupStore, dedup, type SpillStore } from '../src/index.ts'
 import { runtimeTimers } from '../src/timers.ts'
-import { codeOfAnswer, counting, deduplicatorOf, gate, memoryOf, send } from './fixture.ts'
+import { appOf, codeOfAnswer, counting, deduplicatorOf, gate, memoryOf, send } from './fixture.ts'
 
 const allBytes = Uint8Array.from({ length: 256 }, (_, i) => i)
 
@@ -393,6 +393,32 @@ test('G2: an answer that said no-store is kept sealed, or without its body, and 
   const readable = counting({}, respond, { encryption: false })
   await send(readable.app, 'k')
   expect(await codeOfAnswer(await send(readable.app, 'k'))).toEqual([409, 'idempotency_response_unavailable'])
+})
+
+test('G1: an answer that was on its way from the store while it was erased is not held in front of it afterwards', async () => {
+  const store = memoryOf()
+  await send(
+    appOf(deduplicatorOf(store), (c) => c.text('first')),
+    'k',
+  )
+  const { opened, open } = gate()
+  let asked = 0
+  const slow: DedupStore = {
+    ...store,
+    async tryClaim(claim) {
+      const answer = await store.tryClaim(claim)
+      if (asked++ === 0) await opened
+      return answer
+    },
+  }
+  const deduplicator = deduplicatorOf(slow)
+  const app = appOf(deduplicator, (c) => c.text('second'))
+  const onItsWay = send(app, 'k')
+  await expect.poll(() => asked).toBe(1)
+  expect(await deduplicator.erase({ principal: 'ann' })).toBe(1)
+  open()
+  expect(await (await onItsWay).text()).toBe('first')
+  expect(await (await send(app, 'k')).text()).toBe('second')
 })
 
 test("the guide's names: an answer can be looked up and kept by hand", async () => {
