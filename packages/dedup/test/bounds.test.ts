@@ -3,11 +3,21 @@ import { join } from 'node:path'
 import { Hono } from 'hono'
 import { hc } from 'hono/client'
 import { expect, expectTypeOf, test } from 'vitest'
-import { type DedupEnv, dedup } from '../src/index.ts'
+import { type DedupEnv, type DedupStore, dedup } from '../src/index.ts'
 import { fileSpill } from '../src/node/file-spill.ts'
 import { memoryDedupStore } from '../src/stores/memory.ts'
 import { runtimeTimers } from '../src/timers.ts'
-import { appOf, codeOfAnswer, counting, deduplicatorOf, freshDirectory, gate, memoryOf, send } from './fixture.ts'
+import {
+  appOf,
+  codeOfAnswer,
+  counting,
+  deduplicatorOf,
+  freshDirectory,
+  gate,
+  memoryOf,
+  send,
+  ticking,
+} from './fixture.ts'
 
 test('P1: twenty in flight at a cap of ten: none is dropped, and the excess gets 503', async () => {
   const { opened, open } = gate()
@@ -117,6 +127,24 @@ test('making a middleware and a store does nothing: no timer, no secret, no toke
   const before = process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
   appOf(deduplicatorOf(memoryOf()), (c) => c.text('x'))
   expect(process.getActiveResourcesInfo().filter((name) => name === 'Timeout')).toHaveLength(before)
+})
+
+test('stop ends every timer and subscription', async () => {
+  const { timers, due } = ticking()
+  const watching = new Set<unknown>()
+  const store: DedupStore = {
+    ...memoryOf(),
+    async watch(listener) {
+      watching.add(listener)
+      return async () => void watching.delete(listener)
+    },
+  }
+  const deduplicator = deduplicatorOf(store, { ms: 1 }, { timers })
+  await deduplicator.start()
+  await deduplicator.acquire({ key: 'k', fingerprint: '', principalHash: '' })
+  expect([due.size, watching.size]).toEqual([2, 1])
+  await deduplicator.stop()
+  expect([due.size, watching.size]).toEqual([0, 0])
 })
 
 test('B2: files keep long bodies, private and whole; old ones are swept', async () => {

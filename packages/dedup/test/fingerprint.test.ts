@@ -215,7 +215,9 @@ test('B1: a body over the bound is 413, before it is read when its length is dec
       duplex: 'half',
       headers: { 'idempotency-key': 'k', 'x-user': 'ann', ...headers },
     } as RequestInit)
-  expect(await codeOfAnswer(await post({ 'content-length': '101' }))).toEqual([413, 'body_too_large'])
+  const refused = await post({ 'content-length': '101' })
+  expect(refused.headers.get('connection')).toBe('close')
+  expect(await codeOfAnswer(refused)).toEqual([413, 'body_too_large'])
   const before = pulled
   expect(before).toBeLessThanOrEqual(1)
   expect(await codeOfAnswer(await post({}))).toEqual([413, 'body_too_large'])

@@ -11,10 +11,12 @@ import {
   dedup,
   RequestDeduplicator,
   type RequestDeduplicatorOptions,
+  type Timers,
 } from '../src/index.ts'
 import { nodeCrypto } from '../src/node/crypto.ts'
 import { memoryDedupStore } from '../src/stores/memory.ts'
 import { sqliteDedupStore } from '../src/stores/sqlite.ts'
+import { runtimeTimers } from '../src/timers.ts'
 
 const open: (() => Promise<unknown>)[] = []
 
@@ -123,6 +125,30 @@ export function gate(): { readonly opened: Promise<void>; open(): void } {
     open = resolve
   })
   return { opened, open: () => open() }
+}
+
+/** Timers whose intervals come when they are told to. */
+export function ticking() {
+  const due = new Set<unknown>()
+  const periods: number[] = []
+  const timers: Timers = {
+    ...runtimeTimers,
+    setInterval(work, everyMs) {
+      periods.push(everyMs)
+      due.add(work)
+      return work
+    },
+    clearInterval: (work) => void due.delete(work),
+  }
+  return {
+    timers,
+    due,
+    periods,
+    async tick() {
+      for (const work of due) (work as () => void)()
+      await new Promise((resolve) => setImmediate(resolve))
+    },
+  }
 }
 
 export async function codeOfAnswer(response: Response): Promise<[number, string]> {

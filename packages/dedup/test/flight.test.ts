@@ -3,13 +3,28 @@ import { describe, expect, test } from 'vitest'
 import {
   answerInRun,
   type DedupStore,
+  type KeyLink,
   type RequestDeduplicator,
   type RequestIdentity,
   type StoredResponse,
+  type Timers,
+  webCrypto,
 } from '../src/index.ts'
 import { sqliteDedupStore } from '../src/stores/sqlite.ts'
+import { runtimeTimers } from '../src/timers.ts'
 import { faulty } from './faulty-store.ts'
-import { appOf, codeOfAnswer, counting, database, deduplicatorOf, gate, memoryOf, send, sqliteOf } from './fixture.ts'
+import {
+  appOf,
+  codeOfAnswer,
+  counting,
+  database,
+  deduplicatorOf,
+  gate,
+  memoryOf,
+  send,
+  sqliteOf,
+  ticking,
+} from './fixture.ts'
 
 /** Counts the calls that reach a store. */
 function counted(store: DedupStore): { readonly store: DedupStore; readonly calls: Record<string, number> } {
@@ -160,6 +175,69 @@ describe('in flight', () => {
     expect(calls.n).toBe(2)
   })
 
+  test('I2: who waits is woken by the settlement itself, an answer or a free key, and not by the next look at the store', async () => {
+    for (const status of [200, 503]) {
+      const { opened, open } = gate()
+      const timers: Timers = {
+        ...runtimeTimers,
+        // The looks never come; the deadline would.
+        setTimeout: (work, afterMs) => (afterMs < 2_000 ? undefined : runtimeTimers.setTimeout(work, afterMs)),
+      }
+      const { app, calls } = counting(
+        { waitMs: 15_000 },
+        async (n, c) => {
+          if (n === 1) await opened
+          return c.json({ n }, n === 1 ? (status as 200) : 200)
+        },
+        { timers },
+      )
+      const first = send(app, 'k')
+      await expect.poll(() => calls.n).toBe(1)
+      const waiting = send(app, 'k')
+      await new Promise((resolve) => setImmediate(resolve))
+      open()
+      expect((await first).status).toBe(status)
+      expect(await (await waiting).json()).toEqual({ n: status === 200 ? 1 : 2 })
+    }
+  })
+
+  test('I2: a client that has gone away before it waits does not wait', async () => {
+    const { opened, open } = gate()
+    const timers: Timers = {
+      ...runtimeTimers,
+      setTimeout: (work, afterMs) => (afterMs === 15_000 ? undefined : runtimeTimers.setTimeout(work, afterMs)),
+    }
+    const { app, calls } = counting(
+      { waitMs: 15_000 },
+      async (n, c) => {
+        await opened
+        return c.json({ n })
+      },
+      { timers },
+    )
+    const first = send(app, 'k')
+    await expect.poll(() => calls.n).toBe(1)
+    expect((await send(app, 'k', { signal: AbortSignal.abort() })).status).toBe(409)
+    open()
+    await first
+  })
+
+  test('I2: what a client prefers to wait is honoured up to what the route allows, and it is told how long that is', async () => {
+    const { opened, open } = gate()
+    const { app, calls } = counting({ maxWaitMs: 20 }, async (n, c) => {
+      await opened
+      return c.json({ n })
+    })
+    const first = send(app, 'k')
+    await expect.poll(() => calls.n).toBe(1)
+    for (const prefer of ['wait=100', 'respond-async, wait="100"; x']) {
+      const { status, headers } = await send(app, 'k', { headers: { prefer } })
+      expect([status, headers.get('preference-applied')]).toEqual([409, 'wait=0.02'])
+    }
+    open()
+    await first
+  })
+
   test('I2: a waiter that goes away leaves the owner running and the others waiting', async () => {
     const { opened, open } = gate()
     const { app, calls } = counting({ waitMs: 5_000 }, async (n, c) => {
@@ -267,8 +345,10 @@ describe('leases and fences', () => {
     const shared = memoryOf(clock)
     const gates = [gate(), gate()]
     let calls = 0
+    const signals: AbortSignal[] = []
     const handler = async (c: Context) => {
       const n = ++calls
+      signals.push(c.get('idempotency').signal)
       await gates[n - 1]?.opened
       return c.json({ n })
     }
@@ -281,9 +361,73 @@ describe('leases and fences', () => {
     gates[0]!.open()
     const answer = await late
     expect([answer.headers.get('idempotency-status'), await answer.json()]).toEqual(['superseded', { n: 1 }])
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true, false])
     gates[1]!.open()
     expect(await (await next).json()).toEqual({ n: 2 })
     expect(await (await send(executing, 'k')).json()).toEqual({ n: 2 })
+  })
+
+  test('L1: a claim is renewed by the lease of its route, until it is settled', async () => {
+    const { timers, tick, due } = ticking()
+    const { opened, open } = gate()
+    const { app, calls, clock, store, deduplicator } = counting(
+      { leaseMs: 90_000 },
+      async (_, c) => {
+        await opened
+        return c.text('x')
+      },
+      { timers },
+    )
+    const first = send(app, 'k')
+    await expect.poll(() => calls.n).toBe(1)
+    const key = await deduplicator.storageKey({ principal: 'ann', method: 'POST', path: '/pay/:id' }, 'k')
+    for (let i = 0; i < 10; i++) {
+      clock.ms += 20_000
+      await tick()
+      expect((await store.get(key))?.leaseRemainingMs).toBe(90_000)
+      expect((await send(app, 'k')).headers.get('retry-after')).toBe('90')
+    }
+    open()
+    await first
+    await tick()
+    // What is left is the sweeper's.
+    expect(due.size).toBe(1)
+  })
+
+  test('L1: one timer renews all claims, at a sixth of the shortest lease', async () => {
+    const { timers, due, periods } = ticking()
+    const deduplicator = deduplicatorOf(memoryOf(), { ms: 1 }, { timers })
+    await deduplicator.start()
+    const swept = periods.splice(0)
+    for (const leaseMs of [60_000, 6_000, 90_000])
+      await deduplicator.acquire({ key: `${leaseMs}`, fingerprint: '', principalHash: '', leaseMs })
+    expect([swept, periods, due.size]).toEqual([[60_000], [10_000, 1_000], 2])
+  })
+
+  test('L2: an owner whose own transaction came too late is told so, also by a signal that it asks for only then', async () => {
+    const clock = { ms: 0 }
+    const store = memoryOf(clock)
+    const { opened, open } = gate()
+    let signal: AbortSignal | undefined
+    let calls = 0
+    const late = appOf(deduplicatorOf(store, clock), async (c) => {
+      calls++
+      await opened
+      const { idempotency } = c.var
+      const unit = store.unit()
+      await idempotency.completeIn(unit, new Response('late'))
+      await unit.commit()
+      signal = idempotency.signal
+      return c.text('late')
+    })
+    const answer = send(late, 'k')
+    await expect.poll(() => calls).toBe(1)
+    clock.ms += 30_001
+    const next = appOf(deduplicatorOf(store, clock), (c) => c.text('next'), { onUnknown: 'execute' })
+    await send(next, 'k')
+    open()
+    expect([(await answer).headers.get('idempotency-status'), signal?.aborted]).toEqual(['superseded', true])
+    expect(await (await send(next, 'k')).text()).toBe('next')
   })
 
   test('L2: a heartbeat that finds the key lost aborts the handler signal', async () => {
@@ -294,9 +438,9 @@ describe('leases and fences', () => {
     const app = appOf(deduplicator, async (c) => {
       const { signal } = c.get('idempotency')
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
-      return c.text(String(signal.aborted))
+      return c.text(`${signal.aborted} ${deduplicator.held}`)
     })
-    expect(await (await send(app, 'k')).text()).toBe('true')
+    expect(await (await send(app, 'k')).text()).toBe('true 0')
   })
 
   test('L3: a lapsed claim is rejected, executed, parked, or decided by a function', async () => {
@@ -381,6 +525,20 @@ describe('leases and fences', () => {
       { found: true },
       1,
     ])
+  })
+
+  test('L3: reconcile may say that nothing happened, and then the handler runs; a parked key is to be asked for again', async () => {
+    const outcome = async (options: NonNullable<Parameters<typeof counting>[0]>) => {
+      const { app, clock, calls, store } = counting(options)
+      await send(app, 'warm')
+      const dead = deduplicatorOf(store, clock)
+      await dead.acquire(await identityOf(dead, 'k', store))
+      clock.ms += 30_001
+      const { status, headers } = await send(app, 'k')
+      return [status, calls.n - 1, headers.get('retry-after')]
+    }
+    expect(await outcome({ reconcile: async () => 'execute' })).toEqual([201, 1, null])
+    expect(await outcome({ reconcile: async () => undefined, onUnknown: 'park' })).toEqual([409, 0, '60'])
   })
 
   test('L4: each claim of a key has a higher fence, and handlers get it', async () => {
@@ -492,6 +650,104 @@ describe('runs', () => {
     }
   })
 
+  test('C5: a run that was accepted at the last moment is attached to, not run again; runs that cannot be asked are 503', async () => {
+    let there = false
+    let broken = false
+    const { app, clock, calls, store } = counting({
+      runs: {
+        async lookup(runId) {
+          if (broken) throw new Error('the runs are away')
+          return there ? { runId, status: 'running' } : undefined
+        },
+        attach: async (c, runId) => c.text(`attached ${runId}`, 202),
+        async preclude() {
+          there = true
+          return false
+        },
+      },
+    })
+    await send(app, 'warm')
+    const dead = deduplicatorOf(store, clock)
+    const decision = await dead.acquire(await identityOf(dead, 'k', store))
+    if (decision.kind !== 'claimed') throw new Error('expected a free key')
+    await dead.handOver(decision.claim, { link: 'run-1' })
+    clock.ms += 30_001
+    expect(await (await send(app, 'k')).text()).toBe('attached run-1')
+    broken = true
+    expect(await codeOfAnswer(await send(app, 'k'))).toEqual([503, 'idempotency_store_unavailable'])
+    expect(calls.n).toBe(1)
+  })
+
+  test('C5: a run that was not accepted after all frees its key', async () => {
+    const { app, calls, deduplicator } = counting({}, async (_, c) => {
+      await deduplicator.handOver(c.get('idempotency').claim, { link: 'run-1' })
+      return Response.json({ code: 'storage_unavailable' }, { status: 503, headers: problemJson })
+    })
+    for (let i = 0; i < 2; i++) expect((await send(app, 'k')).status).toBe(503)
+    expect(calls.n).toBe(2)
+  })
+
+  test('C5: of two joined requests at once the loser gets the answer of the winner; a 409 of its own stays its own', async () => {
+    const store = memoryOf()
+    const deduplicator = deduplicatorOf(store)
+    const { opened, open } = gate()
+    let arrived = 0
+    const app = appOf(
+      deduplicator,
+      async (c) => {
+        const { claim } = c.get('idempotency')
+        if (c.req.header('x-own') === 'yes')
+          return Response.json({ code: 'own' }, { status: 409, headers: problemJson })
+        if (++arrived === 2) open()
+        await opened
+        const unit = store.unit()
+        deduplicator.claimIn(unit, claim, { link: 'run-1' })
+        try {
+          await unit.commit()
+        } catch {
+          return Response.json({ code: 'run_not_accepted' }, { status: 409, headers: problemJson })
+        }
+        const ending = store.unit()
+        const response = { status: 201, headers: [], body: new TextEncoder().encode('won') }
+        deduplicator.completeIn(ending, { key: claim.key, token: claim.token }, response)
+        await ending.commit()
+        return c.text('won', 201)
+      },
+      { join: true },
+    )
+    const answers = await Promise.all([send(app, 'k'), send(app, 'k')])
+    for (const answer of answers) expect([answer.status, await answer.text()]).toEqual([201, 'won'])
+    expect(answers.map(({ headers }) => headers.get('idempotent-replayed')).sort()).toEqual([null, 'true'])
+    expect(await codeOfAnswer(await send(app, 'l', { headers: { 'x-own': 'yes' } }))).toEqual([409, 'own'])
+  })
+
+  test('C5: a run says how long its answer is kept, in its unit or by itself; in a unit answers are sealed at once', async () => {
+    const clock = { ms: 1 }
+    const store = memoryOf(clock)
+    const deduplicator = deduplicatorOf(store, clock)
+    const response: StoredResponse = { status: 200, headers: [], body: undefined }
+    const identity = { fingerprint: 'f', principalHash: 'h' }
+    for (const [key, settle] of Object.entries({
+      alone: (link: KeyLink) => deduplicator.complete(link, response, { windowMs: 5_000 }),
+      async unit(link: KeyLink) {
+        const unit = store.unit()
+        deduplicator.completeIn(unit, link, response, { windowMs: 5_000 })
+        await unit.commit()
+      },
+    })) {
+      const decision = await deduplicator.acquire({ ...identity, key })
+      if (decision.kind !== 'claimed') throw new Error('expected a free key')
+      await settle(decision.claim)
+      clock.ms += 4_999
+      expect((await store.get(key))?.state).toBe('completed')
+      clock.ms += 1
+      expect(await store.get(key)).toBeUndefined()
+    }
+    const slow = deduplicatorOf(store, clock, { crypto: webCrypto })
+    await slow.start()
+    expect(() => slow.completeIn(store.unit(), { key: 'k', token: 't' }, response)).toThrow('`crypto`')
+  })
+
   test('I2: a repeat on a route that does not know the run behind a key is told at once, and does not ask the store on and on', async () => {
     const clock = { ms: 1 }
     const { store, calls: stored } = counted(memoryOf(clock))
@@ -523,6 +779,8 @@ describe('runs', () => {
     expect(calls.n).toBe(2)
   })
 })
+
+const problemJson = { 'content-type': 'application/problem+json' }
 
 /** What the middleware knows the usual request by: the fingerprint is the one under which `warm` was answered. */
 async function identityOf(deduplicator: RequestDeduplicator, key: string, store: DedupStore): Promise<RequestIdentity> {

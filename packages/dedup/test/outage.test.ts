@@ -1,8 +1,20 @@
 import { describe, expect, test } from 'vitest'
-import { memoryJournal } from '../src/index.ts'
+import { DedupError, type DedupStore, memoryJournal } from '../src/index.ts'
+import { memoryDedupStore } from '../src/stores/memory.ts'
 import { sqliteCompletionJournal } from '../src/stores/sqlite.ts'
 import { faulty } from './faulty-store.ts'
-import { appOf, codeOfAnswer, counting, database, deduplicatorOf, memoryOf, send, sqliteOf } from './fixture.ts'
+import {
+  appOf,
+  codeOfAnswer,
+  counting,
+  database,
+  deduplicatorOf,
+  gate,
+  memoryOf,
+  send,
+  sqliteOf,
+  ticking,
+} from './fixture.ts'
 
 function failing(options: Parameters<typeof counting>[0] = {}, more: Parameters<typeof counting>[2] = {}) {
   const { store, plan } = faulty(memoryOf())
@@ -69,6 +81,54 @@ test('E2: a claim that stays ambiguous runs nothing, and its key is freed when t
   expect(calls.n).toBe(1)
 })
 
+test('E2: a claim that was not answered until the deadline is not asked for again while its client waits', async () => {
+  const clock = { ms: 1 }
+  let asked = 0
+  const store: DedupStore = {
+    ...memoryOf(clock),
+    async tryClaim() {
+      asked++
+      clock.ms += 5_000
+      throw new DedupError('unknown', 'no answer')
+    },
+  }
+  const app = appOf(deduplicatorOf(store, clock), (c) => c.text('x'))
+  expect((await send(app, 'k')).status).toBe(503)
+  expect(asked).toBe(1)
+})
+
+test("E1: a full store, and a secret that is not the stored keys', are told also where requests pass without the store", async () => {
+  const { opened, open } = gate()
+  const full = memoryDedupStore({ maxEntries: 1 })
+  const { app, calls } = counting(
+    { onStoreError: 'pass' },
+    async (_, c) => {
+      await opened
+      return c.text('x')
+    },
+    { store: full },
+  )
+  const first = send(app, 'k')
+  await expect.poll(() => calls.n).toBe(1)
+  expect(await codeOfAnswer(await send(app, 'l'))).toEqual([503, 'idempotency_store_unavailable'])
+  open()
+  await first
+  const other = counting({ onStoreError: 'pass' }, undefined, { store: full, secret: new Uint8Array(32) })
+  other.app.onError((error, c) => c.text((error as { code?: string }).code ?? '', 500))
+  expect(await (await send(other.app, 'm')).text()).toBe('secret_mismatch')
+  expect([calls.n, other.calls.n]).toEqual([1, 0])
+})
+
+test('C1: a key that could not be freed is freed when the store is back', async () => {
+  const { store, plan } = faulty(memoryOf())
+  const { app, calls } = counting({}, (n, c) => c.json({ n }, n === 1 ? 503 : 201), { store })
+  plan.fault = (call) => (call === 'release' ? 'unavailable' : undefined)
+  expect((await send(app, 'k')).status).toBe(503)
+  plan.fault = () => undefined
+  await expect.poll(async () => (await send(app, 'k')).status, { timeout: 3_000 }).toBe(201)
+  expect(calls.n).toBe(2)
+})
+
 describe('E3: a store that fails at the end', () => {
   test('the client gets the real answer, the key is never freed, and the answer is kept when the store is back', async () => {
     const { app, calls, plan, told } = failing()
@@ -86,6 +146,23 @@ describe('E3: a store that fails at the end', () => {
     const replay = await send(app, 'k')
     expect([replay.headers.get('idempotent-replayed'), await replay.json()]).toEqual(['true', { n: 2 }])
     expect(calls.n).toBe(2)
+  })
+
+  test('its key stays held by its owner, however long that takes', async () => {
+    const clock = { ms: 1 }
+    const { store, plan } = faulty(memoryOf(clock))
+    const { timers, tick } = ticking()
+    let calls = 0
+    const respond = (c: Parameters<Parameters<typeof appOf>[1]>[0]) => c.json({ calls: ++calls })
+    const [one, two] = [deduplicatorOf(store, clock, { timers }), deduplicatorOf(store, clock)]
+    plan.fault = (call) => (call === 'complete' ? 'unavailable' : undefined)
+    expect((await send(appOf(one, respond), 'k')).headers.get('idempotency-status')).toBe('unstored')
+    for (let i = 0; i < 10; i++) {
+      clock.ms += 10_000
+      await tick()
+    }
+    expect((await send(appOf(two, respond, { onUnknown: 'execute' }), 'k')).status).toBe(409)
+    expect(calls).toBe(1)
   })
 
   test('an answer that was kept although its acknowledgement was lost is replayed', async () => {

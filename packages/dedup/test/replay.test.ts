@@ -68,6 +68,16 @@ test('R1: an allow-list of fields keeps those and no others', async () => {
   expect([headers.get('x-own'), headers.get('x-other')]).toEqual(['1', null])
 })
 
+test('R1, R2: an allow-list does not let through what its answer names as hop-by-hop, and keeps where a body was spilled', async () => {
+  const { app } = counting({ replayHeaders: ['x-own', 'x-hop'], maxResponseBytes: 100, spill: memorySpill() }, () => {
+    return new Response('x'.repeat(500), { headers: { connection: 'x-hop', 'x-hop': '1', 'x-own': '1' } })
+  })
+  await (await send(app, 'k')).text()
+  const replay = await send(app, 'k')
+  expect([replay.headers.get('x-own'), replay.headers.get('x-hop')]).toEqual(['1', null])
+  expect(await replay.text()).toBe('x'.repeat(500))
+})
+
 test('R2: cookies, credentials, dates, traces, rate limits and hop-by-hop fields are neither kept nor replayed', async () => {
   const names = [
     'set-cookie',
@@ -231,6 +241,53 @@ test('B2: the name of a spilled body is ours to give: one that the handler names
   expect(await (await send(app, 'k')).text()).toBe('x'.repeat(500))
 })
 
+test('B2: an answer of just the bound is kept, all there or flowing, and a longer one is spilled whole', async () => {
+  for (const flowing of [false, true]) {
+    for (const maxResponseBytes of [500, 499]) {
+      const spill = memorySpill()
+      const { opened, open } = gate()
+      const { app } = counting({ maxResponseBytes, spill }, () => {
+        let sent = 0
+        const pieces = new ReadableStream<Uint8Array>({
+          async pull(controller) {
+            if (sent++ === 1) await opened
+            controller.enqueue(new Uint8Array(250).fill(120))
+            if (sent === 2) controller.close()
+          },
+        })
+        return new Response(flowing ? pieces : 'x'.repeat(500))
+      })
+      const first = await send(app, 'k')
+      open()
+      expect(first.headers.get('idempotency-status')).toBe(flowing || maxResponseBytes < 500 ? 'capturing' : 'stored')
+      expect(await first.text()).toBe('x'.repeat(500))
+      expect(await (await send(app, 'k')).text()).toBe('x'.repeat(500))
+      expect(spill.bodies.size).toBe(maxResponseBytes < 500 ? 1 : 0)
+    }
+  }
+})
+
+test('B2, B3: of a longer answer that breaks off nothing is left in the spill, and its claim is let go', async () => {
+  let aborted = 0
+  const spill: SpillStore = {
+    ...memorySpill(),
+    write: async () => ({ append: async () => {}, finish: async () => {}, abort: async () => void aborted++ }),
+  }
+  const { app, deduplicator } = counting({ maxResponseBytes: 100, spill }, () => {
+    let sent = 0
+    return new Response(
+      new ReadableStream({
+        pull(controller) {
+          if (sent++ === 2) controller.error(new Error('lost'))
+          else controller.enqueue(new Uint8Array(200))
+        },
+      }),
+    )
+  })
+  await expect(send(app, 'k').then((response) => response.arrayBuffer())).rejects.toThrow('lost')
+  expect([aborted, deduplicator.held]).toEqual([1, 0])
+})
+
 test('B1: a route that does not ask for the spill refuses a longer request, also where longer answers are spilled', async () => {
   const spill = memorySpill()
   const { app, calls } = counting({ maxBodyBytes: 100, spill })
@@ -267,7 +324,7 @@ test('B3: the first byte of a stream is not held back, and its end waits for the
 test('B3: an event stream is never replayable, and never runs twice', async () => {
   const { app, calls } = counting(
     {},
-    () => new Response('data: 1\n\n', { headers: { 'content-type': 'text/event-stream' } }),
+    () => new Response('data: 1\n\n', { headers: { 'content-type': 'text/event-stream; charset=utf-8' } }),
   )
   const first = await send(app, 'k')
   expect([first.headers.get('idempotency-status'), await first.text()]).toEqual(['unstored', 'data: 1\n\n'])
@@ -393,6 +450,31 @@ test('G2: an answer that said no-store is kept sealed, or without its body, and 
   const readable = counting({}, respond, { encryption: false })
   await send(readable.app, 'k')
   expect(await codeOfAnswer(await send(readable.app, 'k'))).toEqual([409, 'idempotency_response_unavailable'])
+})
+
+test('G1: what is erased is gone in front of a store that tells nothing, and in other processes by its word or its age', async () => {
+  const clock = { ms: 1 }
+  const { watch, ...silent } = memoryOf(clock)
+  const alone = counting({}, undefined, { store: silent, now: () => clock.ms, monotonic: () => clock.ms })
+  await send(alone.app, 'k')
+  await alone.deduplicator.erase({ principal: 'ann' })
+  await send(alone.app, 'k')
+  expect(alone.calls.n).toBe(2)
+
+  for (const store of [memoryOf(clock), { ...silent, shared: true }]) {
+    let calls = 0
+    const [one, two] = [deduplicatorOf(store, clock), deduplicatorOf(store, clock)]
+    const app = appOf(one, (c) => c.json({ calls: ++calls }))
+    await send(app, 'l')
+    await two.erase({ principal: 'ann' })
+    if (store.shared) {
+      clock.ms += 9_999
+      expect((await send(app, 'l')).headers.get('idempotent-replayed')).toBe('true')
+      clock.ms += 1
+    }
+    await send(app, 'l')
+    expect(calls).toBe(2)
+  }
 })
 
 test('G1: an answer that was on its way from the store while it was erased is not held in front of it afterwards', async () => {
