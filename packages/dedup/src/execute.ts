@@ -77,7 +77,7 @@ async function keep(c: Context, route: Route, { claim, byFingerprint }: Executio
       // The answer broke off: whether its effect happened is known to nobody, and no part of it is replayed.
       failed: () => deduplicator.abandon(claim),
       // What is spilled is not sealed.
-      spill: isNoStore(headOf(c.res)) ? undefined : spill,
+      spill: spill === undefined || isNoStore(headOf(c.res)) ? undefined : spill,
       timers: deduplicator.timers,
     })
   } catch (error) {
