@@ -36,8 +36,11 @@ const request: ClusterRequest = {
   close: false,
 }
 
+/** Longer than an exchange with the store may take, so that one that is lost fails no test. */
+const patienceMs = 50_000
+
 async function until(holds: () => boolean | Promise<boolean>, what: string | (() => string)): Promise<void> {
-  const deadline = Date.now() + 20_000
+  const deadline = Date.now() + patienceMs
   while (!(await holds())) {
     if (Date.now() > deadline) throw new Error(`Waited in vain until ${typeof what === 'string' ? what : what()}`)
     await new Promise((resolve) => setTimeout(resolve, 5))
@@ -360,7 +363,7 @@ describe('three processes', () => {
     })
   }
 
-  test('B14: three processes open together, and probe with 2 calls in all', async () => {
+  test('B14: three processes open together, and probe with 2 calls in all', { timeout: 4 * patienceMs }, async () => {
     const { url } = await sharedRedis()
     const at = `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`
     const prefix = `test:${randomUUID()}`
