@@ -26,15 +26,6 @@ class Refused extends Error {
   }
 }
 
-/** A unit whose own statement has ended the transaction of all, as `INSERT OR ROLLBACK` does. */
-class RolledBack extends Error {
-  readonly answer: Failed
-  constructor(answer: Failed) {
-    super(answer.message)
-    this.answer = answer
-  }
-}
-
 const { file, maxPages, failCommit, fullCheckpoints = 0 } = workerData as WriterData
 const port = parentPort!
 /** The next message that waits; on Deno, where a worker's port cannot be asked, none: batches then share a commit by the turn. */
@@ -43,8 +34,6 @@ const nextMessage: () => ToWriter | undefined =
 const db = new DatabaseSync(file)
 const statements = new Map<string, StatementSync>()
 const procedures: ((connection: Connection, args: never) => unknown)[] = []
-/** Why the procedure of a number is not there. */
-const absent: string[] = []
 /** How long the log may be before it is moved into the file: readers look through all of it, and a restart reads it. */
 const logBytes = 32 * 1024 * 1024
 const known = new Map<string, unknown>()
@@ -74,16 +63,10 @@ function bound(params: readonly SqlValue[]): SqlValue[] {
   return params.map((value) => (value instanceof Uint8Array && value.length === 0 ? emptyBytes : value))
 }
 
-/** What would end the transaction, with the writes of others in it, or another one's savepoint. */
-const control =
-  /^(?:\s|;|--[^\n]*(?:\n|$)|\/\*(?:[^*]|\*(?!\/))*\*\/)*(?:begin|commit|end|rollback|savepoint|release)\b/i
-
 const connection: Connection = {
   get: (sql, ...params) => statement(sql).get(...(params as SqlValue[])) as never,
   all: (sql, ...params) => statement(sql).all(...(params as SqlValue[])) as never,
   run: (sql, ...params) => {
-    if (control.test(sql))
-      throw new Error(`A procedure cannot run \`${sql.trim()}\`: its transaction is also that of others`)
     const values = losesEmptyBytes ? bound(params) : (params as SqlValue[])
     return Number(statement(sql).run(...values).changes)
   },
@@ -103,7 +86,7 @@ function runUnit(unit: UnitMessage): Answer {
   for (let i = 0; i < unit.length; i += 2) {
     const id = unit[i] as number
     const procedure = procedures[id < 0 ? ~id : id]
-    if (procedure === undefined) return { code: 'procedure_failed', message: absent[id < 0 ? ~id : id]! }
+    if (procedure === undefined) return { code: 'procedure_failed', message: 'The procedure could not be loaded' }
     const result = procedure(connection, unit[i + 1] as never)
     results.push(id < 0 ? undefined : result)
   }
@@ -137,15 +120,21 @@ function runTogether(units: readonly UnitMessage[]): Answer[] | undefined {
   for (const unit of units) {
     try {
       const answer = runUnit(unit)
-      if (isFailed(answer)) return abandon()
+      if (isFailed(answer)) return rollback()
       answers.push(answer)
     } catch (error) {
       if (refusalOf(error) === undefined) throw error
-      return abandon()
+      return rollback()
     }
   }
   commit()
   return answers
+}
+
+function rollback(): undefined {
+  known.clear()
+  statement('ROLLBACK').run()
+  return undefined
 }
 
 /** One savepoint a unit, so that a refusal takes back its own unit only. */
@@ -163,7 +152,6 @@ function runApart(units: readonly UnitMessage[]): Answer[] {
     }
     if (isFailed(answer)) {
       known.clear()
-      if (!db.isTransaction) throw new RolledBack(answer)
       statement('ROLLBACK TO unit').run()
     }
     statement('RELEASE unit').run()
@@ -183,20 +171,19 @@ function commit(): void {
   commits++
 }
 
-function abandon(): undefined {
+function abandon(): void {
   known.clear()
   if (db.isTransaction) statement('ROLLBACK').run()
 }
 
 const diskFull: Failed = { code: 'storage_full', message: 'The disk is full; nothing of this was kept' }
 
-/** A full disk ends the whole transaction: each unit is tried again by itself, and only those that are at fault lose. */
+/** A full disk ends the whole transaction: each unit is tried again by itself, and only those that do not fit lose. */
 function runOneByOne(units: readonly UnitMessage[]): Answer[] {
   return units.map((unit) => {
     try {
       return runApart([unit])[0]!
     } catch (error) {
-      if (error instanceof RolledBack) return error.answer
       if (resultCode(error) !== full) throw error
       abandon()
       return diskFull
@@ -243,7 +230,7 @@ function runBatch({ units, sync }: BatchMessage): Answer[] {
   try {
     return runTogether(units) ?? runApart(units)
   } catch (error) {
-    if (resultCode(error) !== full && !(error instanceof RolledBack)) throw error
+    if (resultCode(error) !== full) throw error
     abandon()
     return runOneByOne(units)
   }
@@ -274,9 +261,8 @@ async function load(id: number, name: string): Promise<void> {
     const module = (await import(name.slice(0, at))) as { procedures?: Procedures }
     const procedure = module.procedures?.[procedureIn(name)]
     if (procedure !== undefined) procedures[id] = procedure
-    else absent[id] = `The module of ${name} has no such procedure`
-  } catch (error) {
-    absent[id] = `The module of ${name} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`
+  } catch {
+    // The unit that names it is refused with `procedure_failed`.
   }
 }
 
