@@ -129,7 +129,8 @@ export function shareBreakers(options: ShareBreakersOptions): BreakerSharing {
   })
   const watch = async (): Promise<void> => {
     const end = await store.watch?.((name) => shared.get(name)?.exchange())
-    if (started) unwatch = end
+    // One that was late may have been tried again meanwhile.
+    if (started && unwatch === undefined) unwatch = end
     else await end?.()
   }
   const poll = (): void => {
@@ -158,11 +159,12 @@ export function shareBreakers(options: ShareBreakersOptions): BreakerSharing {
         // A subscription that fails, or never answers, is tried again by the poll.
         Promise.race([watch().catch(() => {}), new Promise<void>((done) => delay(done, common.deadlineMs))]),
       ])
-      if (started) cancel = delay(poll, pollMs)
+      if (started && cancel === undefined) cancel = delay(poll, pollMs)
     },
     async stop() {
       started = false
       cancel?.()
+      cancel = undefined
       for (const breaker of shared.values()) breaker.end()
       shared.clear()
       const end = unwatch
@@ -247,16 +249,19 @@ class SharedBreaker implements BreakerLink {
       this.#voteUntil = undefined
       this.#withdraw = true
       this.#close ||= type === 'breaker.reset'
-    } else if (to === 'OPEN' && reason === 'trial_hung') {
-      for (const place of this.#places.filter(({ running }) => running)) this.#giveBack(place, 'failure')
-    } else if (type === 'breaker.opened' && openForMs !== undefined && reason !== 'trials_missing')
+    } else if (type === 'breaker.opened' && openForMs !== undefined && reason !== 'trials_missing') {
       this.#voteUntil = this.#terms.now() + openForMs
-    else return
+      if (reason === 'trial_hung') {
+        for (const place of this.#places.filter(({ running }) => running)) this.#giveBack(place, 'failure')
+      }
+    } else return
     void this.exchange()
   }
 
   /** Tells and asks once. While one is under way, one more follows it, however often it is called. */
   exchange(): Promise<void> {
+    // Reading the state is what notices a hung trial, and that asks for an exchange itself: first, so that two never run at once.
+    void this.#breaker.state
     if (this.#exchanging !== undefined) {
       this.#again = true
       return this.#exchanging
@@ -277,8 +282,6 @@ class SharedBreaker implements BreakerLink {
 
   async #exchange(): Promise<void> {
     const { store, node, quorum, leaseMs, now } = this.#terms
-    // Reading the state is what notices a hung trial.
-    void this.#breaker.state
     const startedAt = now()
     if (this.known.contended) {
       for (const place of this.#places.filter(({ running }) => !running)) this.#giveBack(place, 'neutral')
@@ -287,8 +290,12 @@ class SharedBreaker implements BreakerLink {
     const held = this.#places.map(({ token }) => token)
     const close = this.#close
     const withdraw = this.#withdraw
+    // What comes while this is being told is told by the next.
+    this.#close = false
+    this.#withdraw = false
     const { generation } = this.known
-    const voteOpenMs = this.#voteUntil === undefined ? 0 : this.#voteUntil - startedAt
+    const voteUntil = this.#voteUntil
+    const voteOpenMs = voteUntil === undefined ? 0 : voteUntil - startedAt
     const { openMs, halfOpenMaxCalls, rollingWindowMs } = this.#breaker.terms
     const current = totals(this.#breaker)
     const calls = Math.max(0, current.calls - this.#told.calls)
@@ -318,15 +325,15 @@ class SharedBreaker implements BreakerLink {
     } catch (error) {
       this.#alone = true
       this.#wanted = 0
+      this.#close ||= close
+      this.#withdraw ||= withdraw
       this.#terms.exchanged({ name: this.#name, error })
       return
     }
     if (this.#ended) return
     this.#alone = false
     this.#wanted = 0
-    this.#close &&= !close
-    this.#withdraw &&= !withdraw
-    if (voteOpenMs > 0 && state.generation === generation) this.#voteUntil = undefined
+    if (state.generation === generation && this.#voteUntil === voteUntil) this.#voteUntil = undefined
     this.#settled = this.#settled.filter((probe) => !settled.includes(probe))
     const lapsesAt = startedAt + leaseMs
     for (const place of this.#places) if (held.includes(place.token)) place.lapsesAt = lapsesAt
@@ -344,8 +351,12 @@ class SharedBreaker implements BreakerLink {
     if (state.state === 'open') {
       this.#voteUntil = undefined
       this.#breaker.openByCluster(state.remainingMs)
+    } else if (state.state === 'half_open') {
+      // Opened while this node did not hear of it: its calls would be trials that the cluster has not given out.
+      if (this.#breaker.state === 'CLOSED') this.#breaker.openByCluster(0)
     } else if (state.state === 'closed' && before.state !== 'closed' && state.generation > before.generation) {
       // A smaller generation is a store that was emptied: it has closed nothing.
+      this.#voteUntil = undefined
       this.#breaker.closeByCluster()
     }
   }

@@ -173,6 +173,33 @@ describe.each(['one Redis', 'a Redis Cluster'])('the laws of the store on %s', (
     expect(await tell('b', { voteOpenMs: 60_000, calls: 3 })).toMatchObject({ calls: 10, failures: 5, state: 'open' })
     expect(await tell('c', { close: true })).toMatchObject({ state: 'closed', generation: 2, calls: 0, failures: 0 })
   })
+
+  test('B14: what a node votes while the cluster is open changes nothing', async () => {
+    const { tell } = make()
+    await tell('a', { voteOpenMs: 60_000 })
+    await tell('b', { voteOpenMs: 1 })
+    expect(await tell('b', { voteOpenMs: 60_000, quorum: 1 })).toMatchObject({ generation: 1, votes: [] })
+  })
+
+  test('B14: closing takes the votes back that were given', async () => {
+    const { tell } = make()
+    await tell('a', { voteOpenMs: 60_000 })
+    await tell('c', { close: true })
+    expect(await tell('b', { voteOpenMs: 60_000 })).toMatchObject({ state: 'closed', votes: ['b'] })
+  })
+
+  test('B14: what is told for a place of another generation, or held when it has lapsed, changes nothing', async () => {
+    const { tell } = make()
+    await tell('a', { voteOpenMs: 60_000 })
+    await tell('b', { voteOpenMs: 1 })
+    await until(async () => (await tell('b')).remainingMs === 0, 'the wait is over')
+    const { granted, generation } = await tell('a', { wanted: 1 })
+    const token = granted[0]!
+    const settled = [{ token, generation: generation - 1, verdict: 'failure' }] as const
+    expect(await tell('a', { settled })).toMatchObject({ state: 'half_open' })
+    await tell('a', { held: ['b:7', 'b:8'] })
+    expect((await tell('b', { wanted: 2 })).granted.length).toBe(1)
+  })
 })
 
 test('B14: making a store and sharing sends nothing; a poll without news writes nothing', async () => {
@@ -193,6 +220,22 @@ test('B14: making a store and sharing sends nothing; a poll without news writes 
   await until(() => sent > 5, 'it has polled')
   expect(await client.exists(`${prefix}:{x}`)).toBe(0)
   await sharing.stop()
+})
+
+test('B14: a change is told to those who watch until they leave, and what is kept has an end', async () => {
+  const prefix = `test:${randomUUID()}`
+  const subscriber = client.duplicate()
+  await subscriber.connect()
+  const store = redisBreakerStore({ client, subscriber, prefix })
+  const heard: string[] = []
+  const leave = await store.watch!((name) => heard.push(name))
+  await store.exchange('x', { ...request, quorum: 1, voteOpenMs: 60_000 })
+  await until(() => heard.length > 0, 'the change is heard')
+  expect(heard).toEqual(['x'])
+  expect(await client.pTTL(`${prefix}:{x}`)).toBeGreaterThan(60_000)
+  await leave()
+  expect(await client.publish(`${prefix}:changed`, 'x')).toBe(0)
+  subscriber.destroy()
 })
 
 /** Nodes of one cluster inside this process, each with its breaker. */
