@@ -3,7 +3,7 @@ import { cockatiel, Era, type EraOwner, loadCockatiel, Outcome } from './era.ts'
 import { CircuitBreakerOpenError, type Refuser } from './errors.ts'
 import { type BreakerFigures, type BreakerJson, noFigures } from './figures.ts'
 import { Hooks } from './hooks.ts'
-import { type BreakerSettings, type CircuitBreakerOptions, settingsOf } from './options.ts'
+import { type BreakerSettings, type CircuitBreakerOptions, checkOptions, period, rule, settingsOf } from './options.ts'
 import { Permit, type Slot } from './permit.ts'
 import type { BreakerLink, Probe } from './sharing.ts'
 import { type BreakerSnapshot, parseSnapshot } from './snapshot.ts'
@@ -14,6 +14,11 @@ import { RollingWindow } from './window.ts'
 
 // How soon to ask again when the trials are taken and nobody can say when they end.
 const trialsTakenRetryMs = 1_000
+
+// The latest and, negated, the earliest time that a `Date` can hold (ECMA-262 §21.4.1.1).
+const furthestTimeMs = 8.64e15
+
+const elapsed = rule('a finite number', (value) => Number.isFinite(value))
 
 /** Who does it, and why. */
 export interface Operator {
@@ -174,20 +179,24 @@ export class CircuitBreaker {
   }
 
   /** Opens now, for `openMs` or the time given. Does nothing when it is open already or when somebody forced it. */
-  trip(options?: { readonly openMs?: number }): void {
+  trip(options: { readonly openMs?: number } = {}): void {
+    checkOptions(options, { openMs: period }, [])
     if (this.#forced !== undefined || this.state === 'OPEN') return
-    this.#open('tripped', this.#settings.now() + (options?.openMs ?? this.#openPeriod()))
+    this.#open('tripped', this.#settings.now() + (options.openMs ?? this.#openPeriod()))
   }
 
   /** The state as JSON, for `hydrate` after a restart. */
   snapshot(): BreakerSnapshot {
     const now = this.#settings.now()
     const state = this.state
+    const { openMs, openJitterRatio } = this.#settings
+    // Who tripped it may have asked for more than a snapshot can say.
+    const remainingMs = Math.min(this.#openUntil - now, openMs * (1 + openJitterRatio))
     return {
       version: 1,
       state,
       forced: this.#forced ?? null,
-      openRemainingMs: state === 'OPEN' && this.#forced === undefined ? Math.max(0, this.#openUntil - now) : 0,
+      openRemainingMs: state === 'OPEN' && this.#forced === undefined ? Math.max(0, remainingMs) : 0,
       failureAgesMs: this.#window.failureAgesMs(now),
       streak: this.#window.streak,
       lastFailureAgeMs: this.#lastFailureAt === undefined ? null : Math.max(0, now - this.#lastFailureAt),
@@ -198,7 +207,8 @@ export class CircuitBreaker {
    * Takes over what `snapshot` gave, `elapsedMs` after it did. Half-open comes back open and ready for trials. What is not
    * a snapshot leaves the breaker closed, with a warning; the answer is whether it was one.
    */
-  hydrate(snapshot: unknown, options?: { readonly elapsedMs?: number }): boolean {
+  hydrate(snapshot: unknown, options: { readonly elapsedMs?: number } = {}): boolean {
+    checkOptions(options, { elapsedMs: elapsed }, [])
     const parsed = parseSnapshot(snapshot, this.#settings)
     this.#forced = undefined
     this.#window.clear()
@@ -208,7 +218,7 @@ export class CircuitBreaker {
       this.#hooks.warn('snapshot_invalid', `The snapshot was not taken over: ${parsed}`)
       return false
     }
-    const elapsedMs = Math.max(0, options?.elapsedMs ?? 0)
+    const elapsedMs = Math.max(0, options.elapsedMs ?? 0)
     const now = this.#settings.now()
     for (const age of parsed.failureAgesMs) {
       if (age + elapsedMs < this.#settings.rollingWindowMs) this.#window.count(now, now - age - elapsedMs)
@@ -430,7 +440,8 @@ export class CircuitBreaker {
   }
 
   #wall(at: number): Date {
-    return new Date(this.#settings.wallNow() + (at - this.#settings.now()))
+    const wallMs = this.#settings.wallNow() + (at - this.#settings.now())
+    return new Date(Math.min(furthestTimeMs, Math.max(-furthestTimeMs, wallMs)))
   }
 
   /** Rejects a moment later, when the caller listens: a promise that is born rejected is first reported as unhandled. */

@@ -49,8 +49,7 @@ export function fetchWithBreaker(options: FetchWithBreakerOptions): Fetch {
     const signal = init?.signal ?? (isRequest(input) ? input.signal : undefined)
     if (countBody) return fetchAndCount(circuit, signal, failureStatus, () => send(input, init))
     return circuit.run(
-      // The context's signal ends the request at the breaker's own timeout too.
-      (context) => send(input, circuit.timesCalls ? { ...init, signal: context.signal } : init),
+      (context) => send(input, circuit.timesCalls ? { ...init, signal: ending(signal, context.signal) } : init),
       signal === undefined ? { judge } : { signal, judge },
     )
   }
@@ -74,6 +73,11 @@ function isRequest(input: string | URL | Request): input is Request {
   return typeof input === 'object' && 'url' in input
 }
 
+/** The breaker's timeout ends a request until its head has come; its caller may also end the body. */
+function ending(caller: AbortSignal | undefined, call: AbortSignal): AbortSignal {
+  return caller === undefined ? call : AbortSignal.any([caller, call])
+}
+
 function hostOf({ url }: { readonly url: URL }): string {
   return url.host
 }
@@ -87,13 +91,15 @@ async function fetchAndCount(
   signal?.throwIfAborted()
   const permit = await circuit.permit()
   let response: Response
+  let failed: boolean
   try {
     response = await send()
+    failed = failureStatus(response.status)
   } catch (error) {
     await (signal?.aborted === true ? permit.release() : permit.fail(error))
     throw error
   }
-  if (failureStatus(response.status)) {
+  if (failed) {
     await permit.fail()
     return response
   }

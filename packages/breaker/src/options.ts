@@ -77,6 +77,11 @@ export const period: Rule = rule(
   'a finite number above 0',
   (value) => typeof value === 'number' && value > 0 && value < Infinity,
 )
+/** A period that a timer waits for: the runtimes fire one with a longer delay at once. */
+export const timer: Rule = rule(
+  'a number above 0 and up to 2147483647',
+  (value) => typeof value === 'number' && value > 0 && value <= 2_147_483_647,
+)
 export const count: Rule = rule(
   'a whole number above 0',
   (value) => Number.isSafeInteger(value) && (value as number) > 0,
@@ -107,7 +112,7 @@ const rules: Readonly<Record<keyof CircuitBreakerOptions, Rule>> = {
   slowCallRatio: ratio,
   slowCallMs: period,
   minimumCalls: count,
-  callTimeoutMs: period,
+  callTimeoutMs: timer,
   expectedErrors: matchers,
   ignoreErrors: matchers,
   onTransition: callable,

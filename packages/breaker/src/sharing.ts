@@ -1,5 +1,5 @@
 import type { CircuitBreaker } from './circuit-breaker.ts'
-import { callable, checkOptions, count, period, type Rule, rule } from './options.ts'
+import { callable, checkOptions, count, period, type Rule, rule, timer } from './options.ts'
 import type { BreakerStore, ClusterState, SettledProbe } from './store.ts'
 import type { BreakerTransition, BreakerWarning } from './transition.ts'
 import type { Verdict } from './verdict.ts'
@@ -63,9 +63,9 @@ const rules: Readonly<Record<keyof ShareBreakersOptions, Rule>> = {
     (value) => typeof (value as Iterable<unknown> | null)?.[Symbol.iterator] === 'function',
   ),
   quorum: count,
-  pollMs: period,
+  pollMs: timer,
   leaseMs: period,
-  deadlineMs: period,
+  deadlineMs: timer,
   node: rule('a string that is not empty', (value) => typeof value === 'string' && value !== ''),
   onWarning: callable,
   now: callable,

@@ -9,7 +9,7 @@ export interface BreakerSnapshot {
   readonly version: 1
   readonly state: CircuitState
   readonly forced: ForcedMode | null
-  /** How long it would have stayed open. */
+  /** How long it would have stayed open, up to `openMs`. */
   readonly openRemainingMs: number
   /** The ages of the failures in the window, oldest first. */
   readonly failureAgesMs: readonly number[]

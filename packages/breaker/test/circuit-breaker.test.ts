@@ -114,6 +114,7 @@ describe('open', () => {
       '3',
       'application/problem+json',
     ])
+    expect(response.headers.get('cache-control')).toBe('no-store')
     expect(await response.json()).toMatchObject({
       circuit_breaker_open: true,
       service: 'billing',

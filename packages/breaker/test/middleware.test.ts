@@ -49,6 +49,17 @@ describe('middleware', () => {
     expect(circuit.failureCount).toBe(1)
   })
 
+  test('`failureStatus` decides which answers count', async () => {
+    const { breaker: circuit } = bench()
+    const app = new Hono()
+    app.use(breaker({ breaker: circuit, failureStatus: (status) => status === 404 }))
+    app.get('/500', (c) => c.text('no', 500))
+    await app.request('/500')
+    expect(circuit.figures).toMatchObject({ successes: 1, failures: 0 })
+    await app.request('/404')
+    expect(circuit.figures).toMatchObject({ successes: 1, failures: 1 })
+  })
+
   test('a client that goes away is neutral', async () => {
     const { breaker: circuit } = bench({ failureThreshold: 1 })
     const app = new Hono()

@@ -422,3 +422,7 @@ test('B14: refused callers make the node ask once in 100 ms', async () => {
   }
   expect(requests.length - told).toBe(2)
 })
+
+test.each(['pollMs', 'deadlineMs'])('B14: a `%s` that no timer can keep is refused', (name) => {
+  expect(() => node({ [name]: 2 ** 31 })).toThrow(`Expected \`${name}\` to be a number above 0 and up to`)
+})
