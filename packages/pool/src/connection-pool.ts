@@ -4,6 +4,8 @@ import { type DrainReport, FactoryPool } from './factory-pool.ts'
 import type { Lease } from './lease.ts'
 import { type PoolHealth, type PoolMetrics, poolHealth, readMetrics } from './metrics.ts'
 import {
+  checkBounds,
+  checkWait,
   expected,
   type PoolLeak,
   type PoolOptions,
@@ -144,7 +146,8 @@ export class ConnectionPool {
   }
 
   /** Refuses new requests, serves those that wait, waits for loans until the deadline and closes everything. Called again, it answers the same. */
-  drain({ deadlineMs = 30_000 }: DrainOptions = {}): Promise<DrainReport> {
+  async drain({ deadlineMs = 30_000 }: DrainOptions = {}): Promise<DrainReport> {
+    checkWait('deadlineMs', deadlineMs)
     this.#drained ??= Promise.all([...this.#pools.values()].map((pool) => pool.drain(deadlineMs))).then((reports) => ({
       forced: reports.reduce((sum, report) => sum + report.forced, 0),
     }))
@@ -154,6 +157,7 @@ export class ConnectionPool {
   /** Sets new bounds. A smaller `max` closes idle connections now and those on loan when they come back. */
   resize({ min, max, factory }: ResizeOptions): void {
     const pools = factory === undefined ? [...this.#pools.values()] : [this.#named(factory)]
+    for (const pool of pools) checkBounds(min ?? pool.min, max ?? pool.max)
     for (const pool of pools) pool.resize(min ?? pool.min, max ?? pool.max)
   }
 

@@ -91,14 +91,23 @@ export class Connector<Connection extends object> {
   async connect(): Promise<Connection> {
     const { breaker } = this.#factory
     const round = this.#round
+    const controller = new AbortController()
+    let made: Connection | undefined
+    const create = async (): Promise<Connection> => {
+      made = await this.#create(controller)
+      return made
+    }
     this.inFlight++
     try {
-      const connection = await (breaker === undefined ? this.#create() : breaker.run(() => this.#create()))
+      const connection = await (breaker === undefined ? create() : breaker.run(create))
       this.inFlight--
       this.#succeeded()
       return connection
     } catch (error) {
       this.inFlight--
+      // A breaker with a time limit of its own may give up first: what comes after all is still on the server.
+      if (this.#aborts.has(controller)) controller.abort()
+      else if (made !== undefined) void this.close(made)
       this.#fail(error, round, breaker)
       throw error
     }
@@ -182,9 +191,8 @@ export class Connector<Connection extends object> {
     unref(this.#testTimer)
   }
 
-  #create(): Promise<Connection> {
+  #create(controller: AbortController): Promise<Connection> {
     const { clock, createTimeoutMs, destroyTimeoutMs } = this.#options
-    const controller = new AbortController()
     this.#aborts.add(controller)
     return new Promise((resolve, reject) => {
       let made: Connection | undefined
@@ -258,7 +266,9 @@ export class Connector<Connection extends object> {
     const { backoffMs, maxBackoffMs, random, clock } = this.#options
     const now = clock.now()
     this.lastError = error
-    if (isBreakerOpen(error)) {
+    // Only from the breaker of this factory: one that `create` asks for itself keeps no connect back, so the pause has to.
+    const byBreaker = isBreakerOpen(error) && breaker !== undefined && breaker.state !== 'CLOSED'
+    if (byBreaker) {
       this.#blockedByBreaker = true
       this.#retryAtMs = now + Math.max(refusedPauseMs, error.retryAfterMs ?? 0)
     } else {
@@ -273,7 +283,7 @@ export class Connector<Connection extends object> {
       if (breaker !== undefined && breaker.state !== 'CLOSED') this.#retryAtMs = now
     }
     this.#arm()
-    this.#events.failed(error, isBreakerOpen(error))
+    this.#events.failed(error, byBreaker)
   }
 
   #arm(): void {

@@ -7,7 +7,7 @@ import { Counters } from './figures.ts'
 import { IdleList } from './idle-list.ts'
 import { Keeper } from './keeper.ts'
 import { Lease, type Lender } from './lease.ts'
-import { checkBounds, type PoolTransition, type ResolvedOptions } from './options.ts'
+import { checkBounds, checkWait, type PoolTransition, type ResolvedOptions } from './options.ts'
 import { Refusals } from './refusals.ts'
 import { type AcquireOptions, Deadlines, type Request } from './request.ts'
 import { Starting } from './starting.ts'
@@ -178,6 +178,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   /** Resolves when the minimum is there, or, with `failFast` and no minimum, the first connection. */
   async start(options: { readonly failFast?: boolean; readonly timeoutMs?: number }): Promise<void> {
     const { failFast = false, timeoutMs = this.#options.acquireTimeoutMs } = options
+    checkWait('timeoutMs', timeoutMs)
     if (this.#state !== 'open') throw this.#refusals.draining()
     this.begin()
     const wanted = Math.max(this.floor, failFast ? 1 : 0)
@@ -345,6 +346,7 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
     const timeoutMs = options?.timeoutMs ?? acquireTimeoutMs
     const signal = options?.signal
     return new Promise((resolve, reject) => {
+      checkWait('timeoutMs', timeoutMs)
       const request: Request<Connection> = {
         key: now + (options?.priority ?? 0) * agingMs,
         deadlineMs: now + timeoutMs,
@@ -491,6 +493,8 @@ export class FactoryPool<Connection extends object> implements Lender<Connection
   }
 
   #connectFailed(error: unknown, byBreaker: boolean): void {
+    // A drain gave it up: nothing is wrong with the factory.
+    if (this.#state === 'closed') return
     if (!byBreaker) this.counters.connectionErrors++
     this.#keeper.connectFailed()
     const trouble = byBreaker ? 'breaker_open' : 'failing'

@@ -1,7 +1,7 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import type { ConnectionPool } from './connection-pool.ts'
 import type { Lease } from './lease.ts'
-import { expected } from './options.ts'
+import { checkWait, expected } from './options.ts'
 
 /** How requests get a connection. */
 export interface PoolMiddlewareOptions {
@@ -33,6 +33,9 @@ export function pool(options: PoolMiddlewareOptions): MiddlewareHandler {
   for (const name of Object.keys(options)) if (!known.has(name)) expected(name, 'an option of `pool()`', name)
   const { pool: connections, factory, as = 'lease', timeoutMs, priority, hold = 'response' } = options
   if (hold !== 'response' && hold !== 'handler') expected('hold', "'response' or 'handler'", hold)
+  if (timeoutMs !== undefined) checkWait('timeoutMs', timeoutMs)
+  if (priority !== undefined && typeof priority !== 'function') expected('priority', 'a function', priority)
+  if (typeof connections?.acquire !== 'function') expected('pool', 'a `ConnectionPool`', connections)
   if (typeof factory !== 'string') expected('factory', 'the name of a factory', factory)
   return async function pool(c, next) {
     // The request's signal is made when it is first asked for: not for a request that need not wait.
@@ -43,8 +46,14 @@ export function pool(options: PoolMiddlewareOptions): MiddlewareHandler {
     let held = false
     try {
       await next()
-      held = hold === 'response' && !lease.released && c.req.method !== 'HEAD' && c.res.body !== null
-      if (held) c.res = holding(c.res, lease, c.req.raw.signal)
+      if (hold === 'response' && !lease.released && c.req.method !== 'HEAD' && c.res.body !== null) {
+        const { signal } = c.req.raw
+        // Nobody reads the body of a client that has left, and an abort that has been is not told again.
+        if (!signal.aborted) {
+          c.res = holding(c.res, lease, signal)
+          held = true
+        }
+      }
     } finally {
       if (!held) lease.release()
     }

@@ -123,6 +123,8 @@ const times = [
   'agingMs',
   'sweepIntervalMs',
 ] as const
+const hooks = ['onTransition', 'onLeak', 'now', 'random'] as const
+const clockMembers = ['now', 'setTimeout', 'clearTimeout'] as const
 const timesOrZero = ['healthCheckIntervalMs', 'preWarmLeadMs', 'validateAfterIdleMs', 'leakThresholdMs'] as const
 /** Node fires a timer with a longer delay at once. */
 const longestTimerMs = 2_147_483_647
@@ -131,7 +133,8 @@ const longestTimerMs = 2_147_483_647
 export function resolveOptions(given: PoolOptions): ResolvedOptions {
   const options: Record<string, unknown> = { ...defaults }
   for (const [name, value] of Object.entries(given)) {
-    if (name !== 'name' && !(name in defaults)) throw new PoolError('invalid_option', `Unknown option \`${name}\``)
+    if (name !== 'name' && !Object.hasOwn(defaults, name))
+      throw new PoolError('invalid_option', `Unknown option \`${name}\``)
     if (value !== undefined) options[name] = value
   }
   const resolved = options as unknown as ResolvedOptions
@@ -152,8 +155,17 @@ export function resolveOptions(given: PoolOptions): ResolvedOptions {
   }
   if (resolved.maxBackoffMs < resolved.backoffMs)
     expected('maxBackoffMs', 'no less than `backoffMs`', resolved.maxBackoffMs)
+  for (const name of hooks) if (typeof resolved[name] !== 'function') expected(name, 'a function', resolved[name])
+  if (clockMembers.some((member) => typeof resolved.clock?.[member] !== 'function'))
+    expected('clock', 'a clock with timers', resolved.clock)
+  if (typeof resolved.adaptive !== 'boolean') expected('adaptive', 'a boolean', resolved.adaptive)
   checkPreWarm(resolved.preWarm)
   return resolved
+}
+
+/** Refuses a time that no timer can wait; below 0 none is waited. */
+export function checkWait(name: string, value: unknown): void {
+  if (!(typeof value === 'number' && value <= longestTimerMs)) expected(name, `a number up to ${longestTimerMs}`, value)
 }
 
 /** Refuses bounds that no pool can keep. */

@@ -18,10 +18,23 @@ export interface PreWarmSchedule {
 
 const leadSteps = 20
 
+const windowMembers: ReadonlySet<string> = new Set(['hours', 'target', 'timeZone'])
+
 /** Refuses windows that mean nothing. */
 export function checkPreWarm(windows: readonly PreWarmWindow[]): void {
-  for (const { hours, target, timeZone } of windows) {
-    if (!Array.isArray(hours) || hours.length !== 2 || !hours.every((hour) => hour >= 0 && hour <= 24)) {
+  if (!Array.isArray(windows))
+    throw new PoolError('invalid_option', `Expected \`preWarm\` to be a list, got \`${String(windows)}\``)
+  for (const window of windows as readonly PreWarmWindow[]) {
+    for (const member of Object.keys(window)) {
+      if (!windowMembers.has(member))
+        throw new PoolError('invalid_option', `Unknown option \`${member}\` of \`preWarm\``)
+    }
+    const { hours, target, timeZone } = window
+    if (
+      !Array.isArray(hours) ||
+      hours.length !== 2 ||
+      !hours.every((hour) => typeof hour === 'number' && hour >= 0 && hour <= 24)
+    ) {
       throw new PoolError(
         'invalid_option',
         `Expected \`hours\` to be two numbers from 0 to 24, got \`${String(hours)}\``,

@@ -207,6 +207,35 @@ describe('C2: acquire', () => {
     expect(() => pool.register('other', { create: async () => ({}), valdate: 1 } as never)).toThrow('`valdate`')
   })
 
+  test('C2: options that mean nothing are refused, whatever their kind', () => {
+    const refuse = (options: object) => expect(() => new ConnectionPool({ name: 'x', ...options }))
+    refuse({ toString: 1 }).toThrow('Unknown option `toString`')
+    refuse({ adaptive: 'false' }).toThrow('Expected `adaptive` to be a boolean')
+    refuse({ onLeak: 'log' }).toThrow('Expected `onLeak` to be a function')
+    refuse({ onTransition: {} }).toThrow('Expected `onTransition` to be a function')
+    refuse({ now: 5 }).toThrow('Expected `now` to be a function')
+    refuse({ random: 0.5 }).toThrow('Expected `random` to be a function')
+    refuse({ clock: { now: () => 0 } }).toThrow('Expected `clock` to be a clock with timers')
+    refuse({ preWarm: { hours: [8, 18], target: 20 } }).toThrow('Expected `preWarm` to be a list')
+    refuse({ backoffMs: 100, maxBackoffMs: 50 }).toThrow('Expected `maxBackoffMs` to be no less than `backoffMs`')
+    refuse({ leakThresholdMs: -1 }).toThrow('Expected `leakThresholdMs` to be a number from 0')
+  })
+
+  test.each([Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31, 'soon'])(
+    'C2: a `timeoutMs` of %s is refused, and nobody waits',
+    async (timeoutMs) => {
+      const { database, pool, clock } = make({ max: 1, min: 1 })
+      await database.acquire()
+      const timers = clock.timers.size
+      expect(await failure(database.acquire({ timeoutMs: timeoutMs as number }))).toMatchObject({
+        code: 'invalid_option',
+        message: `Expected \`timeoutMs\` to be a number up to 2147483647, got \`${timeoutMs}\``,
+      })
+      expect(await failure(pool.start({ timeoutMs: timeoutMs as number }))).toMatchObject({ code: 'invalid_option' })
+      expect([pool.metrics().waitingRequests, clock.timers.size]).toEqual([0, timers])
+    },
+  )
+
   test('C2: what a client sees is 503 as problem+json with Retry-After, without cause or host', async () => {
     const error = new PoolError('pool_exhausted', 'secret-host refused', { pool: 'main', retryAfterMs: 1_200 })
     const response = error.getResponse()

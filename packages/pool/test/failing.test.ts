@@ -1,5 +1,6 @@
 import type { ConnectBreaker, PoolError } from '@gw/pool'
 import { describe, expect, test } from 'vitest'
+import type { FakeClock } from './fake-clock.ts'
 import { deferred, failure, settled } from './fake-server.ts'
 import { make } from './making.ts'
 
@@ -174,7 +175,74 @@ function guarded(trials = 2, threshold = 2) {
   return { ...made, breaker }
 }
 
+describe('C3: with a breaker that has a time limit of its own', () => {
+  /** Waits no longer than 100 ms for a connect, and counts nothing. */
+  const impatient = (clock: FakeClock): ConnectBreaker => ({
+    state: 'CLOSED',
+    run: (connect) =>
+      new Promise((resolve, reject) => {
+        clock.setTimeout(() => reject(new Error('the breaker waits no longer')), 100)
+        connect().then(resolve, reject)
+      }),
+  })
+
+  test('C3: a connect that it gives up keeps its place until it has ended, and what it makes is closed', async () => {
+    const { database, server, clock, pool } = make({ max: 1 }, (clock) => ({ breaker: impatient(clock) }))
+    const gate = deferred()
+    server.onCreate = (attempt) => (attempt === 1 ? gate.promise : undefined)
+    const given = failure(database.acquire())
+    await clock.advance(100)
+    expect(await given).toMatchObject({ code: 'pool_factory_failed' })
+    expect([server.contexts[0]!.signal.aborted, pool.metrics().closingConnections]).toEqual([true, 1])
+    gate.resolve()
+    await clock.advance(100)
+    await database.acquire()
+    expect(server).toMatchObject({ attempts: 2, destroyed: 1, peak: 1 })
+  })
+
+  test('C3: a connection that it has no use for is closed', async () => {
+    const { database, server, clock } = make(
+      { max: 1 },
+      {
+        breaker: {
+          state: 'CLOSED',
+          async run(connect) {
+            await connect()
+            throw new Error('no use for it')
+          },
+        },
+      },
+    )
+    expect(await failure(database.acquire())).toMatchObject({ code: 'pool_factory_failed' })
+    await clock.advance(0)
+    expect(server).toMatchObject({ made: 1, destroyed: 1, open: 0 })
+  })
+})
+
 describe('C5: with a breaker', () => {
+  test.each([
+    ['no breaker', undefined],
+    ['a closed breaker', { state: 'CLOSED', run: (connect) => connect() } satisfies ConnectBreaker],
+  ])(
+    'C5: with %s, a `create` that says `breaker_open` is tried at most once in each step of the pause',
+    async (_, breaker) => {
+      const { database, server, clock } = make({ max: 2 }, { breaker })
+      const lease = await database.acquire()
+      server.onCreate = (attempt) => {
+        // Without a pause the tries follow one another in one turn, and no timer would ever end them.
+        if (attempt > 50) return new Promise(() => {})
+        return Promise.reject(Object.assign(new Error('the breaker of somebody else'), { code: 'breaker_open' }))
+      }
+      const waiting = database.acquire()
+      await clock.advance(0)
+      expect(server.attempts).toBe(2)
+      await clock.advance(50)
+      expect(server.attempts).toBe(3)
+      lease.release()
+      expect((await waiting).connection.id).toBe(1)
+    },
+  )
+
   test('C5: failures of the factory open it, and then `acquire` fails at once with its retry time and its error as the cause', async () => {
     const { database, server, breaker, clock, pool } = guarded()
     server.onCreate = () => Promise.reject(refused())

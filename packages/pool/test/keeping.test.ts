@@ -199,6 +199,8 @@ describe('C9: hours of the day', () => {
     const refuse = (window: object) => expect(() => new ConnectionPool({ name: 'x', preWarm: [window as never] }))
     refuse({ hours: [8, 25], target: 1 }).toThrow('Expected `hours`')
     refuse({ hours: [8], target: 1 }).toThrow('Expected `hours`')
+    refuse({ hours: ['8', '18'], target: 1 }).toThrow('Expected `hours`')
+    refuse({ hours: [8, 18], target: 1, timezone: 'Europe/Berlin' }).toThrow('Unknown option `timezone` of `preWarm`')
     refuse({ hours: [8, 9], target: 1.5 }).toThrow('Expected `target`')
     refuse({ hours: [8, 9], target: 1, timeZone: 'Mars/Olympus' }).toThrow('Expected `timeZone`')
   })
@@ -317,7 +319,7 @@ describe('C11: drain', () => {
   })
 
   test('C11: a connect that is under way is given up, and what it makes is closed', async () => {
-    const { pool, server, clock } = make({ min: 1, max: 1 })
+    const { pool, server, clock, transitions } = make({ min: 1, max: 1 })
     const gate = deferred()
     server.onCreate = () => gate.promise
     pool.start().catch(() => {})
@@ -327,7 +329,21 @@ describe('C11: drain', () => {
     gate.resolve()
     await drained
     expect(server.open).toBe(0)
+    expect(transitions.map((event) => event.type)).toEqual(['draining', 'drained'])
+    expect(pool.metrics().connectionErrors).toBe(0)
   })
+
+  test.each([Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31])(
+    'C11: a `deadlineMs` of %s is refused and ends nothing',
+    async (deadlineMs) => {
+      const { pool, database } = make()
+      const lease = await database.acquire()
+      expect(await failure(pool.drain({ deadlineMs }))).toMatchObject({ code: 'invalid_option' })
+      expect(lease.released).toBe(false)
+      lease.release()
+      ;(await database.acquire()).release()
+    },
+  )
 
   test('C11: a connection that cannot be closed holds the drain no longer than `destroyTimeoutMs`', async () => {
     const { pool, server, clock } = make({ min: 1, destroyTimeoutMs: 300 })

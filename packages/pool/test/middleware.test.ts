@@ -60,6 +60,25 @@ test('C10: a body that is given up, fails, or whose client leaves gives the conn
   expect(active()).toBe(0)
 })
 
+test('C10: a client that has left before there is a body, or a body that cannot be held, keeps no connection', async () => {
+  const { app, active } = routed()
+  const client = new AbortController()
+  app.get('/late', (c) => {
+    client.abort()
+    return c.text('nobody reads this')
+  })
+  app.get('/locked', () => {
+    const response = new Response('text')
+    response.body!.getReader()
+    return response
+  })
+  app.onError((_, c) => c.body(null, 500))
+  await app.request('/late', { signal: client.signal })
+  expect(active()).toBe(0)
+  await app.request('/locked')
+  expect(active()).toBe(0)
+})
+
 test('C10: no body, HEAD, an error and an early release give it back with the handler', async () => {
   const { app, active } = routed()
   app.get('/empty', (c) => c.body(null, 204))
@@ -119,4 +138,7 @@ test('C2: options of the middleware that mean nothing are refused', () => {
   expect(() => pool({ pool: connections, factory: 'database', holdd: 1 } as never)).toThrow('`holdd`')
   expect(() => pool({ pool: connections, factory: 'database', hold: 'never' as never })).toThrow('Expected `hold`')
   expect(() => pool({ pool: connections, factory: undefined as never })).toThrow('Expected `factory`')
+  expect(() => pool({ pool: undefined as never, factory: 'database' })).toThrow('Expected `pool`')
+  expect(() => pool({ pool: connections, factory: 'database', timeoutMs: NaN })).toThrow('Expected `timeoutMs`')
+  expect(() => pool({ pool: connections, factory: 'database', priority: 1 as never })).toThrow('Expected `priority`')
 })

@@ -86,6 +86,13 @@ describe('C3: size', () => {
     expect(pool.metrics()).toMatchObject({ totalConnections: 3, minConnections: 3 })
   })
 
+  test('C3: bounds that one factory cannot keep change none', () => {
+    const { pool, server } = make({ min: 1, max: 8 })
+    pool.register('other', server.factory({ min: 4, max: 8 }))
+    expect(() => pool.resize({ max: 2 })).toThrow('Expected `min`')
+    expect(pool.metrics().factories['database']).toMatchObject({ minConnections: 1, maxConnections: 8 })
+  })
+
   test('C3: after an outage the minimum is back within one sweep', async () => {
     const { pool, server, clock } = make({ min: 4, max: 4, connectConcurrency: 1, sweepIntervalMs: 500 })
     let down = true
