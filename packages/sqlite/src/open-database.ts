@@ -1,5 +1,5 @@
 import { existsSync, renameSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { Worker } from 'node:worker_threads'
 import { holdDirectory, makePrivate } from './data-directory.ts'
@@ -8,6 +8,7 @@ import { SqliteError } from './errors.ts'
 import { closedError, GroupCommit } from './group-commit.ts'
 import { damageOfLog, unsyncedMark } from './log-damage.ts'
 import type { BackupData } from './messages.ts'
+import { syncPath } from './sync-path.ts'
 import type { Durability, Reader, SqlValue, Unit, Write } from './unit.ts'
 
 /** Ports for fault tests; nothing else sets them. */
@@ -175,6 +176,7 @@ class SqliteDatabase implements Database {
         thread.once('exit', () => resolve())
       })
       renameSync(into, file)
+      syncPath(dirname(file), 'r')
     } catch (error) {
       rmSync(into, { force: true })
       throw error

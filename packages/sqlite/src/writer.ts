@@ -1,6 +1,6 @@
 /** The writer thread: one connection, one transaction a batch, one answer a batch. */
 import { createHash } from 'node:crypto'
-import { closeSync, fsyncSync, openSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
@@ -16,6 +16,7 @@ import {
   type WriterData,
 } from './messages.ts'
 import { procedureIn } from './procedure-name.ts'
+import { syncPath } from './sync-path.ts'
 import type { Connection, Procedures, SqlValue } from './unit.ts'
 
 class Refused extends Error {
@@ -23,6 +24,15 @@ class Refused extends Error {
   constructor(reason: unknown) {
     super('refused')
     this.reason = reason
+  }
+}
+
+/** A unit whose own statement has ended the transaction of all. */
+class RolledBack extends Error {
+  readonly answer: Failed
+  constructor(answer: Failed) {
+    super(answer.message)
+    this.answer = answer
   }
 }
 
@@ -34,6 +44,8 @@ const nextMessage: () => ToWriter | undefined =
 const db = new DatabaseSync(file)
 const statements = new Map<string, StatementSync>()
 const procedures: ((connection: Connection, args: never) => unknown)[] = []
+/** Why the procedure of a number is not there. */
+const absent: string[] = []
 /** How long the log may be before it is moved into the file: readers look through all of it, and a restart reads it. */
 const logBytes = 32 * 1024 * 1024
 const known = new Map<string, unknown>()
@@ -42,6 +54,8 @@ let commits = 0
 /** The log's length when it was last moved, as long as it has not begun anew since. */
 let movedAtBytes = 0
 let checkpoints = 0
+/** The unit's own statement has ended the transaction of all; what the unit does since is in another, which is taken back. */
+let rolledBack = false
 /** Nothing is done after a failure: a sync that succeeds now says nothing of the pages that an earlier one failed for. */
 let failed = false
 
@@ -63,12 +77,37 @@ function bound(params: readonly SqlValue[]): SqlValue[] {
   return params.map((value) => (value instanceof Uint8Array && value.length === 0 ? emptyBytes : value))
 }
 
+/** What would end the transaction, with the writes of others in it, or another one's savepoint. */
+const control =
+  /^(?:\s|;|--[^\n]*(?:\n|$)|\/\*(?:[^*]|\*(?!\/))*\*\/)*(?:begin|commit|end|rollback|savepoint|release)\b/i
+
+function inTransaction<Result>(sql: string, run: (prepared: StatementSync) => Result): Result {
+  if (control.test(sql))
+    throw new Error(`A procedure cannot run \`${sql.trim()}\`: its transaction is also that of others`)
+  try {
+    return run(statement(sql))
+  } catch (error) {
+    if (resultCode(error) === constraint && begins()) rolledBack = true
+    throw error
+  }
+}
+
+/** Begins a transaction where none is left, as after `INSERT OR ROLLBACK`. */
+function begins(): boolean {
+  try {
+    statement('BEGIN IMMEDIATE').run()
+    return true
+  } catch {
+    return false
+  }
+}
+
 const connection: Connection = {
-  get: (sql, ...params) => statement(sql).get(...(params as SqlValue[])) as never,
-  all: (sql, ...params) => statement(sql).all(...(params as SqlValue[])) as never,
+  get: (sql, ...params) => inTransaction(sql, (prepared) => prepared.get(...(params as SqlValue[]))) as never,
+  all: (sql, ...params) => inTransaction(sql, (prepared) => prepared.all(...(params as SqlValue[]))) as never,
   run: (sql, ...params) => {
     const values = losesEmptyBytes ? bound(params) : (params as SqlValue[])
-    return Number(statement(sql).run(...values).changes)
+    return Number(inTransaction(sql, (prepared) => prepared.run(...values)).changes)
   },
   refuse(reason) {
     throw new Refused(reason)
@@ -86,10 +125,11 @@ function runUnit(unit: UnitMessage): Answer {
   for (let i = 0; i < unit.length; i += 2) {
     const id = unit[i] as number
     const procedure = procedures[id < 0 ? ~id : id]
-    if (procedure === undefined) return { code: 'procedure_failed', message: 'The procedure could not be loaded' }
+    if (procedure === undefined) return { code: 'procedure_failed', message: absent[id < 0 ? ~id : id]! }
     const result = procedure(connection, unit[i + 1] as never)
     results.push(id < 0 ? undefined : result)
   }
+  if (rolledBack) return { code: 'procedure_failed', message: 'A statement of the unit has ended its transaction' }
   return results
 }
 
@@ -98,10 +138,11 @@ function resultCode(error: unknown): number | undefined {
   return error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : undefined
 }
 
+const generic = 1
 const full = 13
 const constraint = 19
 /** Errors of the statement or its values, which say nothing about the file: ERROR, MISMATCH, RANGE, TOOBIG. */
-const ordinary = new Set([1, 18, 20, 25])
+const ordinary = new Set([generic, 18, 20, 25])
 
 function refusalOf(error: unknown): Failed | undefined {
   if (error instanceof Refused)
@@ -120,21 +161,15 @@ function runTogether(units: readonly UnitMessage[]): Answer[] | undefined {
   for (const unit of units) {
     try {
       const answer = runUnit(unit)
-      if (isFailed(answer)) return rollback()
+      if (isFailed(answer)) return abandon()
       answers.push(answer)
     } catch (error) {
       if (refusalOf(error) === undefined) throw error
-      return rollback()
+      return abandon()
     }
   }
   commit()
   return answers
-}
-
-function rollback(): undefined {
-  known.clear()
-  statement('ROLLBACK').run()
-  return undefined
 }
 
 /** One savepoint a unit, so that a refusal takes back its own unit only. */
@@ -151,6 +186,7 @@ function runApart(units: readonly UnitMessage[]): Answer[] {
       answer = refusal
     }
     if (isFailed(answer)) {
+      if (rolledBack) throw new RolledBack(answer)
       known.clear()
       statement('ROLLBACK TO unit').run()
     }
@@ -171,22 +207,35 @@ function commit(): void {
   commits++
 }
 
-function abandon(): void {
+function abandon(): undefined {
   known.clear()
-  if (db.isTransaction) statement('ROLLBACK').run()
+  rolledBack = false
+  try {
+    statement('ROLLBACK').run()
+  } catch (error) {
+    // A full disk may have ended the transaction already, which Node 22.13 cannot be asked.
+    if (resultCode(error) !== generic) throw error
+  }
 }
 
 const diskFull: Failed = { code: 'storage_full', message: 'The disk is full; nothing of this was kept' }
 
-/** A full disk ends the whole transaction: each unit is tried again by itself, and only those that do not fit lose. */
+/** What a unit is answered that has ended the whole transaction; undefined for what ends the database. */
+function endOfAll(error: unknown): Failed | undefined {
+  if (error instanceof RolledBack) return error.answer
+  return resultCode(error) === full ? diskFull : undefined
+}
+
+/** Each unit is tried again by itself, and only those lose that do not fit on the disk or end their own transaction. */
 function runOneByOne(units: readonly UnitMessage[]): Answer[] {
   return units.map((unit) => {
     try {
       return runApart([unit])[0]!
     } catch (error) {
-      if (resultCode(error) !== full) throw error
+      const answer = endOfAll(error)
+      if (answer === undefined) throw error
       abandon()
-      return diskFull
+      return answer
     }
   })
 }
@@ -203,12 +252,10 @@ let marked = false
 /** Before the first commit that is not synced, and on the disk itself: the next open must know. Where it cannot be, all are synced. */
 function markUnsynced(): boolean {
   try {
-    if (!marked)
-      for (const [path, flags] of [
-        [unsyncedMark(file), 'w'],
-        [dirname(file), 'r'],
-      ] as const)
-        synced(path, flags)
+    if (!marked) {
+      syncPath(unsyncedMark(file), 'w')
+      syncPath(dirname(file), 'r')
+    }
     marked = true
   } catch {
     // The disk is full, or worse; what comes next will tell.
@@ -216,21 +263,12 @@ function markUnsynced(): boolean {
   return marked
 }
 
-function synced(path: string, flags: 'w' | 'r'): void {
-  const descriptor = openSync(path, flags, 0o600)
-  try {
-    fsyncSync(descriptor)
-  } finally {
-    closeSync(descriptor)
-  }
-}
-
 function runBatch({ units, sync }: BatchMessage): Answer[] {
   setLevel(sync)
   try {
     return runTogether(units) ?? runApart(units)
   } catch (error) {
-    if (resultCode(error) !== full) throw error
+    if (endOfAll(error) === undefined) throw error
     abandon()
     return runOneByOne(units)
   }
@@ -261,8 +299,9 @@ async function load(id: number, name: string): Promise<void> {
     const module = (await import(name.slice(0, at))) as { procedures?: Procedures }
     const procedure = module.procedures?.[procedureIn(name)]
     if (procedure !== undefined) procedures[id] = procedure
-  } catch {
-    // The unit that names it is refused with `procedure_failed`.
+    else absent[id] = `The module of ${name} has no such procedure`
+  } catch (error) {
+    absent[id] = `The module of ${name} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`
   }
 }
 
@@ -297,6 +336,26 @@ function post(message: FromWriter): void {
   port.postMessage(message)
 }
 
+/** A result that cannot go to another thread takes no other answer with it. */
+function postAnswers(answers: readonly Answer[]): void {
+  try {
+    post({ type: 'answers', answers })
+  } catch {
+    post({ type: 'answers', answers: answers.map(tellable) })
+  }
+}
+
+function tellable(answer: Answer): Answer {
+  try {
+    return structuredClone(answer)
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    return isFailed(answer)
+      ? { code: answer.code, message: `${answer.message}, for a reason that no other thread can have: ${why}` }
+      : { code: 'unknown', message: `The unit is kept, but no other thread can have its result: ${why}` }
+  }
+}
+
 /** Modules load asynchronously; messages are answered strictly in the order they came. */
 let ready: Promise<void> = Promise.resolve()
 let loading = 0
@@ -327,7 +386,7 @@ function handle(message: ToWriter): void {
   try {
     if (message.type === 'batch') {
       const { batch, next } = joined(message)
-      post({ type: 'answers', answers: runBatch(batch) })
+      postAnswers(runBatch(batch))
       checkpoint()
       if (next !== undefined) receive(next)
     } else if (message.type === 'migrate') {

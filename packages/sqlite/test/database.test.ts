@@ -28,6 +28,7 @@ const named = (name: string) => ({ procedure: `${module}#${name}`, args: undefin
 const refuse = (reason: unknown) => ({ procedure: `${module}#refuse`, args: reason })
 const schema = ['CREATE TABLE item (key TEXT UNIQUE, value TEXT)']
 const open: Database[] = []
+const folders: string[] = []
 
 async function database(options: Partial<DatabaseOptions> = {}, faults: FaultPorts = {}): Promise<Database> {
   const db = await openDatabase({ directory: directory(), ...options }, faults)
@@ -36,8 +37,15 @@ async function database(options: Partial<DatabaseOptions> = {}, faults: FaultPor
   return db
 }
 
+/** A folder that is gone after the test: some of them are large. */
+function folderFor(name: string): string {
+  const folder = mkdtempSync(join(tmpdir(), `gw-${name}-`))
+  folders.push(folder)
+  return folder
+}
+
 function directory(): string {
-  return join(mkdtempSync(join(tmpdir(), 'gw-sqlite-')), 'data')
+  return join(folderFor('sqlite'), 'data')
 }
 
 function keys(db: Database): string[] {
@@ -53,6 +61,7 @@ function code(promise: Promise<unknown>): Promise<string> {
 
 afterEach(async () => {
   for (const db of open.splice(0)) await db.close()
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true })
 })
 
 describe('group commit', () => {
@@ -149,6 +158,17 @@ describe('group commit', () => {
     expect(keys(db)).toEqual(['a'])
   })
 
+  test('a result or reason that no other thread can have is said to be one, and its neighbours have theirs', async () => {
+    const db = await database()
+    const codes = await Promise.all(
+      [put('a'), { procedure: `${module}#putUnclonable`, args: 'b' }, named('refuseUnclonable'), put('c')].map(
+        (write) => code(db.write(write)),
+      ),
+    )
+    expect(codes).toEqual(['no error', 'unknown', 'refused', 'no error'])
+    expect([keys(db), db.health.state]).toEqual([['a', 'b', 'c'], 'open'])
+  })
+
   test("a constraint failure, of a foreign key as well, is its own unit's", async () => {
     const db = await database()
     await db.write(put('a'))
@@ -163,8 +183,32 @@ describe('group commit', () => {
     const db = await database()
     expect(await code(db.write({ procedure: `${module}#crash`, args: null }))).toBe('procedure_failed')
     expect(await code(db.write({ procedure: `${module}#absent`, args: null }))).toBe('procedure_failed')
-    expect(await code(db.write({ procedure: 'file:///nowhere.js#x', args: null }))).toBe('procedure_failed')
+    await expect(db.write({ procedure: 'file:///nowhere.js#x', args: null })).rejects.toMatchObject({
+      code: 'procedure_failed',
+      message: expect.stringContaining('file:///nowhere.js#x cannot be loaded'),
+    })
+    await expect(db.write(named('absent'))).rejects.toThrow(`${module}#absent has no such procedure`)
     expect(await code(db.write(put('a')))).toBe('no error')
+  })
+
+  test('a statement that ends the transaction fails its own unit, and its neighbours are kept once', async () => {
+    const db = await database()
+    await db.write(put('a'))
+    const codes = await Promise.all(
+      [
+        put('b'),
+        run("INSERT OR ROLLBACK INTO item VALUES ('a', 'again')"),
+        put('c'),
+        run('COMMIT'),
+        run(`${'-'.repeat(1_000)}\n/* mine */ rollback`),
+        run(`${'-'.repeat(1_000)}\n/* ${'*'.repeat(1_000)} */ DELETE FROM item WHERE key = 'absent'`),
+        { procedure: `${module}#endAndGoOn`, args: 'e' },
+        put('d'),
+      ].map((write) => code(db.write(write))),
+    )
+    const [kept, failed] = ['no error', 'procedure_failed']
+    expect(codes).toEqual([kept, 'constraint', kept, failed, failed, kept, failed, kept])
+    expect([keys(db), db.health.state]).toEqual([['a', 'b', 'c', 'd'], 'open'])
   })
 
   test('a commit says what it has reached, which is never more than a synced disk', async () => {
@@ -195,7 +239,7 @@ describe('group commit', () => {
 
   test('every write gets its own answer, also when messages came while a module was loaded', async () => {
     const db = await database()
-    const folder = mkdtempSync(join(tmpdir(), 'gw-late-'))
+    const folder = folderFor('late')
     const late = new URL(`./late-procedures.ts?folder=${folder}`, import.meta.url).href
     const echo = (value: number) => db.write({ procedure: `${late}#echo`, args: value })
     // Each 32 are a message.
@@ -561,7 +605,7 @@ describe('schema, backup and closing', () => {
   test('writes do not wait for a backup, and it holds what was acknowledged before it', async () => {
     const db = await database()
     for (let i = 0; i < 30; i++) await db.write(put(`k${i}`, 'x'.repeat(4 * 1024 * 1024)))
-    const file = join(mkdtempSync(join(tmpdir(), 'gw-backup-')), 'gateway.db')
+    const file = join(folderFor('backup'), 'gateway.db')
     let over = false
     const made = db.backup(file).then(() => {
       over = true
@@ -580,7 +624,7 @@ describe('schema, backup and closing', () => {
   test('a backup that fails leaves nothing, and what is left of one that was killed is in nobody’s way', async () => {
     const db = await database()
     for (let i = 0; i < 10; i++) await db.write(put(`k${i}`, 'x'.repeat(4 * 1024 * 1024)))
-    const folder = mkdtempSync(join(tmpdir(), 'gw-backup-'))
+    const folder = folderFor('backup')
     const file = join(folder, 'gateway.db')
     const failing = code(db.backup(file))
     while (!existsSync(`${file}.partial`)) await new Promise((resolve) => setImmediate(resolve))
@@ -597,7 +641,7 @@ describe('schema, backup and closing', () => {
   test('a backup taken while writes go on opens and holds a prefix of them', async () => {
     const db = await database()
     const writing = Promise.all(Array.from({ length: 300 }, (_, i) => db.write(put(`k${String(i).padStart(4, '0')}`))))
-    const target = mkdtempSync(join(tmpdir(), 'gw-backup-'))
+    const target = folderFor('backup')
     await db.backup(join(target, 'gateway.db'))
     await writing
     expect(statSync(join(target, 'gateway.db')).mode & 0o777).toBe(0o600)
@@ -632,7 +676,7 @@ describe('schema, backup and closing', () => {
   test('close refuses writes at once, also while it waits for a backup, which is whole', async () => {
     const db = await database()
     for (let i = 0; i < 10; i++) await db.write(put(`k${i}`, 'x'.repeat(4 * 1024 * 1024)))
-    const file = join(mkdtempSync(join(tmpdir(), 'gw-backup-')), 'gateway.db')
+    const file = join(folderFor('backup'), 'gateway.db')
     const made = db.backup(file)
     const closed = db.close()
     expect(await code(db.write(put('late')))).toBe('closed')

@@ -22,6 +22,13 @@ export const procedures = {
   run(connection: Connection, { sql, params = [] }: { sql: string; params?: SqlValue[] }): number {
     return connection.run(sql, ...params)
   },
+  /** Ends the transaction, does not mind, and goes on. */
+  endAndGoOn(connection: Connection, key: string): number {
+    try {
+      connection.run('INSERT OR ROLLBACK INTO item SELECT * FROM item LIMIT 1')
+    } catch {}
+    return connection.run('INSERT INTO item VALUES (?, ?)', key, 'v')
+  },
   /** Whether the commit it is in will be synced: 2, or 1 when it will not. */
   synchronous(connection: Connection): number {
     return connection.get<{ synchronous: number }>('PRAGMA synchronous')!.synchronous
@@ -29,6 +36,13 @@ export const procedures = {
   /** A result that no other thread can have. */
   unclonable(): unknown {
     return () => 'mine'
+  },
+  putUnclonable(connection: Connection, key: string): unknown {
+    connection.run('INSERT INTO item VALUES (?, ?)', key, 'v')
+    return { mine: () => 'mine' }
+  },
+  refuseUnclonable(connection: Connection): never {
+    return connection.refuse(() => 'mine')
   },
   exit(): never {
     return process.exit(1)

@@ -69,6 +69,27 @@ export const events: Proof = proof((test) =>
 )
 
 export const database: Proof = proof((test) => {
+  test('a unit that ends the transaction of all is refused, and its neighbours are kept', async () => {
+    const { db, close } = await fresh()
+    await db.migrate('test', [
+      'CREATE TABLE item (key TEXT PRIMARY KEY, value TEXT)',
+      "CREATE TRIGGER stop BEFORE INSERT ON item WHEN new.key = 'stop' BEGIN SELECT RAISE(ROLLBACK, 'stopped'); END",
+    ])
+    const procedure = new URL('./item.ts#put', import.meta.url).href
+    const answers = await Promise.allSettled(
+      ['a', 'b', 'stop', 'c'].map((key) => db.write({ procedure, args: { key, value: 'v' } })),
+    )
+    same(
+      answers.map(({ status }) => status),
+      ['fulfilled', 'fulfilled', 'rejected', 'fulfilled'],
+    )
+    same(
+      db.reader.get<{ keys: string }>('SELECT group_concat(key) AS keys FROM (SELECT key FROM item ORDER BY key)')
+        ?.keys,
+      'a,b,c',
+    )
+    await close()
+  })
   test('a write that was acknowledged is there after the database was closed and opened again', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'gw-runtimes-'))
     const [first, procedure] = [
