@@ -19,13 +19,18 @@ export interface CompletionJournal {
   entries(): readonly JournalEntry[] | Promise<readonly JournalEntry[]>
 }
 
-/** Keeps entries in this process's memory, at most `maxEntries` of them: 10,000. The oldest goes first. */
+/**
+ * Keeps entries in this process's memory, at most `maxEntries` of them: 10,000. A further one is refused, so that its claim is let
+ * go; to drop an older one would leave that one's claim held by nobody who could settle it.
+ */
 export function memoryJournal({ maxEntries = 10_000 }: { readonly maxEntries?: number } = {}): CompletionJournal {
   const kept = new Map<string, JournalEntry>()
   return {
     add(entry) {
-      kept.set(entry.link.token, entry)
-      if (kept.size > maxEntries) kept.delete(kept.keys().next().value!)
+      const { token } = entry.link
+      if (kept.size >= maxEntries && !kept.has(token))
+        throw new Error(`The journal holds ${maxEntries} entries already`)
+      kept.set(token, entry)
     },
     remove(link) {
       kept.delete(link.token)
@@ -44,6 +49,8 @@ export class LateSettlements {
   readonly #ended: (entry: JournalEntry, how: Settlement | 'given_up') => void
   readonly #now: () => number
   readonly #timers: Timers
+  /** Entries that failed since all others were tried: none may keep those behind it waiting. */
+  readonly #failed = new Set<string>()
   #timer: unknown
   #delayMs = firstDelayMs
   #stopped = false
@@ -92,9 +99,12 @@ export class LateSettlements {
     }, this.#delayMs)
   }
 
-  /** Whether anything is left. The first failure ends the pass: the store is still down. */
+  /** Whether anything is left. The first failure ends the pass: the store may still be down. */
   async #pass(): Promise<boolean> {
-    for (const entry of await this.#journal.entries()) {
+    const entries = await this.#journal.entries()
+    const untried = entries.filter(({ link }) => !this.#failed.has(link.token))
+    if (untried.length === 0) this.#failed.clear()
+    for (const entry of untried.length === 0 ? entries : untried) {
       if (entry.until <= this.#now()) {
         await this.#journal.remove(entry.link)
         this.#ended(entry, 'given_up')
@@ -104,6 +114,7 @@ export class LateSettlements {
       try {
         how = await this.#settle(entry)
       } catch {
+        this.#failed.add(entry.link.token)
         this.#delayMs = Math.min(lastDelayMs, this.#delayMs * 2)
         return true
       }
@@ -111,6 +122,6 @@ export class LateSettlements {
       this.#ended(entry, how)
     }
     this.#delayMs = firstDelayMs
-    return false
+    return this.#failed.size > 0
   }
 }

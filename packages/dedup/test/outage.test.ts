@@ -191,6 +191,43 @@ describe('E3: a store that fails at the end', () => {
     expect(calls).toBe(2)
   })
 
+  test('a full journal refuses what is new: no claim is held that nobody will settle', async () => {
+    const { store, plan } = faulty(memoryOf())
+    const journal = memoryJournal({ maxEntries: 1 })
+    const deduplicator = deduplicatorOf(store, { ms: 1 }, { journal })
+    const app = appOf(deduplicator, (c) => c.text('x'))
+    await send(app, 'warm')
+    plan.fault = (call) => (call === 'complete' ? 'unavailable' : undefined)
+    for (const key of ['first', 'second'])
+      expect((await send(app, key)).headers.get('idempotency-status')).toBe('unstored')
+    expect([journal.entries(), deduplicator.held]).toMatchObject([{ length: 1 }, 1])
+  })
+
+  test('an answer that the store never takes does not keep those behind it waiting', async () => {
+    const { store, plan } = faulty(memoryOf())
+    const journal = memoryJournal()
+    let refused = ''
+    const picky: DedupStore = {
+      ...store,
+      complete(link, ...rest) {
+        if (link.key === refused) throw new Error('too large')
+        return store.complete(link, ...rest)
+      },
+    }
+    const app = appOf(deduplicatorOf(picky, undefined, { journal }), (c) => c.text('x'))
+    await send(app, 'warm')
+    plan.fault = (call) => (call === 'complete' ? 'unavailable' : undefined)
+    await send(app, 'first')
+    await send(app, 'second')
+    const [first] = (await journal.entries()) as readonly { readonly link: { readonly key: string } }[]
+    refused = first!.link.key
+    plan.fault = () => undefined
+    await expect.poll(() => journal.entries(), { timeout: 3_000 }).toHaveLength(1)
+    expect((await send(app, 'second')).headers.get('idempotent-replayed')).toBe('true')
+    refused = ''
+    await expect.poll(() => journal.entries(), { timeout: 3_000 }).toHaveLength(0)
+  })
+
   test('after its window it is given up', async () => {
     const clock = { ms: 0 }
     const journal = memoryJournal()
