@@ -7,6 +7,7 @@ import { followConfig, type LiveConfig } from './config/reload.ts'
 import { RouteTable } from './config/route-table.ts'
 import { GatewayError } from './errors.ts'
 import { createGateway, type Gateway } from './gateway.ts'
+import { asksForHealth } from './health.ts'
 
 /** A gateway whose routes come from its configuration, and the means to change it while it runs. */
 export interface ConfiguredServer {
@@ -22,13 +23,13 @@ export async function createConfiguredServer(loaded: LoadedConfig, sources: Conf
   try {
     const authenticated = apiTokens(tokens)
     gateway.use(async function authentication(c, next) {
-      return c.req.path.startsWith('/health') ? next() : authenticated(c, next)
+      return asksForHealth(c) ? next() : authenticated(c, next)
     })
     if (config.app !== undefined) await registerApp(gateway, config.app, loaded.file)
     const table = new RouteTable(gateway)
     applyConfig(gateway, table, undefined, config)
     const live = followConfig(gateway, table, sources, loaded)
-    gateway.configuration = () => live.current.input
+    gateway.configuration = () => live.inForce
     gateway.onShutdown(async () => {
       live.close()
       await table.close()

@@ -8,7 +8,7 @@ import { nodeCrypto } from '@gw/dedup/node'
 import { EventStore } from '@gw/events'
 import type { Database } from '@gw/sqlite'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
-import { Admission } from './admission.ts'
+import { Admission, defaultMaxConcurrentRequests } from './admission.ts'
 import { Alerts } from './alerts.ts'
 import { AuditQueue } from './audit-queue.ts'
 import { type BreakerSnapshots, breakerSnapshots } from './breaker-snapshots.ts'
@@ -94,6 +94,8 @@ export class Gateway extends Hono<GatewayEnv> {
   configuration: () => unknown
   /** Why the newest configuration file is not in force, where it is not. */
   configRefusal: string | undefined
+  /** The options that the newest file changes and that take effect with the next start only. */
+  configPending: readonly string[] = []
   readonly #options: GatewayOptions
   readonly #startup: Hook[] = []
   readonly #shutdown: Hook[] = []
@@ -120,7 +122,7 @@ export class Gateway extends Hono<GatewayEnv> {
       deduplicate = serverType === 'durable',
       idempotencyWindowMs = 3_600_000,
       maxWorkers = 1_000,
-      maxConcurrentRequests = 10_000,
+      maxConcurrentRequests = defaultMaxConcurrentRequests,
       maxBodyBytes = 1_048_576,
       requestTimeoutMs = 300_000,
       gracefulShutdownMs = 30_000,

@@ -1,6 +1,19 @@
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import type { Gateway } from './gateway.ts'
 import { problem } from './problem.ts'
+
+const paths: ReadonlySet<string> = new Set([
+  '/health',
+  '/health/live',
+  '/health/ready',
+  '/health/circuit-breakers',
+  '/health/connection-pool',
+])
+
+/** Whether a request asks for one of these routes, which are open to all, and never refused; others may begin like them. */
+export function asksForHealth(c: Context): boolean {
+  return (c.req.method === 'GET' || c.req.method === 'HEAD') && paths.has(c.req.path)
+}
 
 /** The health routes of the main listener: names and states only. */
 export function healthRoutes(gateway: Gateway): Hono {

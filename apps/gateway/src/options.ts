@@ -10,7 +10,9 @@ import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import type { AlertOptions } from './alerts.ts'
+import { bearerToken, bearerTokenExpected } from './bearer.ts'
 import type { ColdTierOptions } from './cold-tier.ts'
+import { longestTimerMs } from './config/units.ts'
 import { GatewayError } from './errors.ts'
 import type { AuditOptions } from './event-keeping.ts'
 import type { TelemetryOptions } from './otlp.ts'
@@ -119,6 +121,9 @@ export interface AdminOptions {
 }
 
 const period = z.number().min(0)
+const delay = period.max(longestTimerMs)
+/** What a timer waits for. */
+const timer = z.number().gt(0).max(longestTimerMs)
 const count = z.int().min(1)
 const given = <Value>(what: string) =>
   z.custom<Value>((value) => typeof value === 'object' && value !== null, `expected ${what}`)
@@ -146,7 +151,7 @@ const schema = z.strictObject({
     .strictObject({
       url: z.string().min(1),
       afterMs: z.number().gt(0).optional(),
-      backupIntervalMs: z.number().gt(0).optional(),
+      backupIntervalMs: timer.optional(),
       onError: called().optional(),
     })
     .optional(),
@@ -163,10 +168,10 @@ const schema = z.strictObject({
   maxWorkers: count.optional(),
   maxConcurrentRequests: count.optional(),
   maxBodyBytes: count.optional(),
-  requestTimeoutMs: z.number().gt(0).optional(),
-  gracefulShutdownMs: period.optional(),
-  drainDelayMs: period.optional(),
-  leaseMs: z.number().gt(0).optional(),
+  requestTimeoutMs: timer.optional(),
+  gracefulShutdownMs: delay.optional(),
+  drainDelayMs: delay.optional(),
+  leaseMs: timer.optional(),
   trustedProxies: z.array(z.string()).optional(),
   viaName: z
     .string()
@@ -186,14 +191,14 @@ const schema = z.strictObject({
       otlp: z.string().regex(/^https?:\/\/\S+$/, 'expected http://… or https://…'),
       headers: z.record(z.string(), z.string()).optional(),
       serviceName: z.string().min(1).optional(),
-      metricsIntervalMs: z.number().gt(0).optional(),
+      metricsIntervalMs: timer.optional(),
     })
     .optional(),
   alerts: z
     .strictObject({
       webhook: z.string().regex(/^https?:\/\/\S+$/, 'expected http://… or https://…'),
       secret: z.string().min(24, 'expected at least 24 characters').optional(),
-      intervalMs: z.number().gt(0).optional(),
+      intervalMs: timer.optional(),
       backlog: count.optional(),
     })
     .optional(),
@@ -203,8 +208,12 @@ const schema = z.strictObject({
       enabled: z.boolean().optional(),
       host: z.string().min(1).optional(),
       port: z.int().min(0).max(65_535).optional(),
-      token: z.string().min(32, 'expected at least 32 characters').optional(),
-      readToken: z.string().min(32, 'expected at least 32 characters').optional(),
+      token: z.string().min(32, 'expected at least 32 characters').regex(bearerToken, bearerTokenExpected).optional(),
+      readToken: z
+        .string()
+        .min(32, 'expected at least 32 characters')
+        .regex(bearerToken, bearerTokenExpected)
+        .optional(),
       allowedHosts: z.array(z.string().min(1)).optional(),
     })
     .optional(),
@@ -215,8 +224,8 @@ const schema = z.strictObject({
       maxEvents: z.int().min(0).optional(),
       maxSegmentBytes: count.optional(),
       signingKey: z.string().min(1).optional(),
-      intervalMs: z.number().gt(0).optional(),
-      verifyIntervalMs: z.number().gt(0).optional(),
+      intervalMs: timer.optional(),
+      verifyIntervalMs: timer.optional(),
       projections: z.boolean().optional(),
     })
     .optional(),

@@ -16,6 +16,7 @@ import type { Admission } from './admission.ts'
 import type { RecentFigures } from './dashboard/recent-figures.ts'
 import type { Gateway } from './gateway.ts'
 import type { DurableRouteOptions, GatewayEnv } from './gateway-env.ts'
+import { asksForHealth } from './health.ts'
 import type { Metrics, RequestFigures } from './metrics.ts'
 import type { OtlpExporter, Span } from './otlp.ts'
 import { problem } from './problem.ts'
@@ -44,8 +45,8 @@ export function requestWay({
     const requestId = requestIdOf(c.req.header('x-request-id'))
     c.set('requestId', requestId)
     c.set('inRequest', true)
-    if (c.req.path.startsWith('/health/') || admission.enter()) {
-      const counted = !c.req.path.startsWith('/health/')
+    const counted = !asksForHealth(c)
+    if (!counted || admission.enter()) {
       try {
         await next()
       } finally {
@@ -60,7 +61,7 @@ export function requestWay({
     c.res.headers.set('x-request-id', requestId)
     const durationMs = performance.now() - began
     const status = c.get('sentStatus') ?? c.res.status
-    if (!c.req.path.startsWith('/health/')) figures.record(durationMs, status)
+    if (counted) figures.record(durationMs, status)
     const { method } = c.req
     const matched = c.get('matchedRoute') ?? routePath(c, -1)
     const route = matched === '/*' || matched === '*' ? 'unmatched' : matched

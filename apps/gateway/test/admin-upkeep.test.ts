@@ -203,6 +203,7 @@ test('gateway G10: the system shows its version, its figures and its configurati
       admin: { token: '••••••••', readToken: '••••••••' },
     },
     configurationRefusal: null,
+    configurationPending: [],
   })
   gateway.configuration = () => ({
     databaseUrl: `postgres://gw:${secrets[0]}@db/gw?password=${secrets[0]}`,

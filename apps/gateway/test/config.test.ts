@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -99,6 +99,69 @@ test('G13: a database number on a Redis Cluster is refused with the reason; a ro
   await expect(loadConfig({ cwd: routed, env: {} })).rejects.toThrow(
     'routes[0].upstream: expected one of `upstreams`: a',
   )
+})
+
+test('G13: a duration that a timer cannot wait, a token that no field can hold or that two have, and a name given twice are refused', async () => {
+  const url = 'http://127.0.0.1:1'
+  const lines = async (config: object) => {
+    const cwd = folder({ 'gateway.config.json': JSON.stringify(config) })
+    const error = await loadConfig({ cwd, env: {} }).catch((each: Error) => each)
+    return error instanceof Error ? error.message.split('\n').slice(1).join('\n') : ''
+  }
+  const long = {
+    lease: '30d',
+    requestTimeout: '30d',
+    gracefulShutdown: '30d',
+    drainDelay: '30d',
+    coldTier: { url: 'https://k:s@h/b', backupInterval: '30d' },
+    audit: { interval: '30d', verifyInterval: '30d' },
+    telemetry: { otlp: 'http://x', metricsInterval: '30d' },
+    alerts: { webhook: 'http://x', interval: '30d' },
+    upstreams: { s: { url, timeout: '30d', connectTimeout: '30d', breaker: { callTimeout: '30d' } } },
+  }
+  const refused = await lines(long)
+  for (const at of ['lease', 'requestTimeout', 'gracefulShutdown', 'drainDelay', 'coldTier.backupInterval'])
+    expect(refused).toContain(`  ${at}: expected at most 24d`)
+  for (const at of ['audit.interval', 'audit.verifyInterval', 'telemetry.metricsInterval', 'alerts.interval'])
+    expect(refused).toContain(`  ${at}: expected at most 24d`)
+  for (const at of ['timeout', 'connectTimeout', 'breaker.callTimeout'])
+    expect(refused).toContain(`  upstreams.s.${at}: expected at most 24d`)
+  const none = { timeout: '0s', breaker: { open: '0s', rollingWindow: '0s' } }
+  expect(
+    (await lines({ upstreams: { s: { url, ...none } }, lease: '0s' })).match(/expected more than 0s/g),
+  ).toHaveLength(4)
+  expect(await lines({ drainDelay: '0s', gracefulShutdown: '0s', coldTier: { url: 'https://k:s@h/b' } })).toBe('')
+  expect(await lines({ apiTokens: { alice: 'pass word' }, admin: { token: 'ü'.repeat(32) } })).toBe(
+    '  admin.token: expected letters, digits and ._~+/-, as a bearer token has them\n  apiTokens.alice: expected letters, digits and ._~+/-, as a bearer token has them',
+  )
+  expect(await lines({ apiTokens: { alice: 'one', bob: 'one' } })).toBe(
+    '  apiTokens.bob: expected a token of its own, got the one of alice',
+  )
+  expect(await lines({ breakers: { s: {} }, upstreams: { s: { url, breaker: {} } } })).toContain('breakers.s: expected')
+})
+
+test('G13: a file that is empty, or no object, is not a configuration without routes', async () => {
+  for (const [name, text] of [
+    ['gateway.config.json', '[]'],
+    ['gateway.config.json', 'null'],
+    ['gateway.config.yaml', '\n'],
+    ['gateway.config.mjs', ''],
+  ] as const)
+    await expect(loadConfig({ cwd: folder({ [name]: text }), env: {} }), name).rejects.toMatchObject({
+      code: 'invalid_configuration',
+    })
+})
+
+test('G13: the error of a file that cannot be read shows nothing of what is in it', async () => {
+  for (const [name, text] of [
+    ['gateway.config.json', '{ "secret": "tttttttt" "port": 1 }'],
+    ['gateway.config.yaml', 'port: 1\nsecret: tttttttt: "\n  lease: 1s\n'],
+    ['gateway.config.mjs', 'export default { secret: "tttttttt" port: 1 }'],
+  ] as const) {
+    const error = await loadConfig({ cwd: folder({ [name]: text }), env: {} }).catch((each: Error) => each)
+    expect((error as Error).message, name).toContain('cannot be read')
+    expect((error as Error).message, name).not.toContain('tttttttt')
+  }
 })
 
 test('G13: secrets are masked in what is shown; the JSON Schema names every option', () => {
@@ -207,4 +270,123 @@ test('G13: a durable route that stays in the file keeps its runs through a reloa
     'true',
   ])
   expect(await (await fetch(`${running.url}/other`)).text()).toBe('kept')
+})
+
+interface Changed {
+  readonly routes?: readonly object[]
+  readonly upstreams?: object
+  readonly [option: string]: unknown
+}
+
+/** A server behind whose configuration an upstream says which request it has got. */
+async function configured(first: Changed) {
+  const url = await upstreamSaying('up')
+  const cwd = folder()
+  const file = join(cwd, 'gateway.config.json')
+  const text = ({ upstreams = { service: { url } }, ...rest }: Changed) =>
+    JSON.stringify({
+      dataDir: join(cwd, 'data'),
+      admin: { enabled: false },
+      logLevel: 'silent',
+      drainDelay: '0s',
+      upstreams,
+      ...rest,
+    })
+  const write = (config: Changed) => writeFileSync(file, text(config))
+  write(first)
+  const sources = { cwd, env: {} }
+  const { gateway, live } = await createConfiguredServer(await loadConfig(sources), sources)
+  const running = await gateway.run({ port: 0 })
+  closers.push(() => running.stop())
+  let requests = 0
+  const ask = async (path: string, init: RequestInit = {}) => {
+    const headers = { 'idempotency-key': `k${requests++}`, ...init.headers }
+    const response = await fetch(`${running.url}${path}`, { ...init, headers })
+    await response.arrayBuffer()
+    return response.status
+  }
+  const reloaded = async (config: Changed) => {
+    write(config)
+    await live.reload()
+    return live.refusal
+  }
+  return { gateway, live, url, cwd, file, text, write, ask, reloaded }
+}
+
+const pay = { path: '/pay', methods: ['POST'], upstream: 'service', durable: true }
+
+test('G13: a durable route answers after each reload, whether it stayed, changed, moved to another upstream, or was away', async () => {
+  const { ask, reloaded } = await configured({ routes: [pay] })
+  const post = { method: 'POST', body: '{}' }
+  expect(await ask('/pay', post)).toBe(200)
+  for (const routes of [
+    [pay, { path: '/other', upstream: 'service' }],
+    [{ ...pay, maxBody: '2MB' }],
+    [{ ...pay, maxBody: '2MB', idempotency: 'required' }],
+    [{ path: '/other', upstream: 'service' }],
+    [pay],
+  ]) {
+    expect(await reloaded({ routes })).toBeUndefined()
+    expect(await ask('/pay', post)).toBe(routes.some(({ path }) => path === '/pay') ? 200 : 404)
+  }
+  const elsewhere = await upstreamSaying('elsewhere')
+  expect(await reloaded({ routes: [pay], upstreams: { service: { url: elsewhere } } })).toBeUndefined()
+  expect(await ask('/pay', post)).toBe(200)
+  expect(await reloaded({ routes: [pay, { ...pay, path: '/again', operation: 'POST_/pay' }] })).toContain(
+    'Expected `operation` to be unique, got `POST_/pay` twice',
+  )
+  expect(await ask('/pay', post)).toBe(200)
+  expect(await reloaded({ routes: [pay, { path: '/again', upstream: 'service' }] })).toBeUndefined()
+  expect(await ask('/pay', post)).toBe(200)
+})
+
+test('G13: a configuration that is refused changes nothing, and a file that is gone is one', async () => {
+  const routes = [{ path: '/old', upstream: 'service' }]
+  const { gateway, ask, reloaded, live, file } = await configured({ routes })
+  const broken = { failureRatio: 0.5, minimumCalls: 2 ** 53 }
+  expect(await reloaded({ routes: [{ path: '/new', upstream: 'service' }], breakers: { broken } })).toContain(
+    'minimumCalls',
+  )
+  expect([await ask('/old'), await ask('/new'), gateway.breakers.find('broken')]).toEqual([200, 404, undefined])
+  rmSync(file)
+  await live.reload()
+  expect([live.refusal, await ask('/old')]).toEqual([expect.stringContaining('cannot be read'), 200])
+  expect(await reloaded({ routes })).toBeUndefined()
+})
+
+test('G13: a limit that is no longer named is the usual one again, and what needs a restart is told and not shown as in force', async () => {
+  const { gateway, reloaded, live } = await configured({ title: 'Before', maxConcurrentRequests: 7 })
+  expect(gateway.admission.maxConcurrentRequests).toBe(7)
+  expect(await reloaded({ title: 'After', maxBody: '2MB' })).toBeUndefined()
+  expect([gateway.admission.maxConcurrentRequests, gateway.configPending]).toEqual([10_000, ['maxBody', 'title']])
+  expect(gateway.configuration()).toEqual(expect.objectContaining({ title: 'Before' }))
+  expect(live.current.config.title).toBe('After')
+  expect(await reloaded({ title: 'Before' })).toBeUndefined()
+  expect(gateway.configPending).toEqual([])
+})
+
+test('G13: a file behind a link that turns elsewhere, as a volume of Kubernetes does, is read again', async () => {
+  const { cwd, file, text, ask } = await configured({ routes: [{ path: '/old', upstream: 'service' }] })
+  const version = (name: string, path: string) => {
+    mkdirSync(join(cwd, name))
+    writeFileSync(join(cwd, name, 'gateway.config.json'), text({ routes: [{ path, upstream: 'service' }] }))
+    symlinkSync(name, join(cwd, 'next'))
+    renameSync(join(cwd, 'next'), join(cwd, 'data-link'))
+  }
+  version('one', '/one')
+  symlinkSync(join('data-link', 'gateway.config.json'), join(cwd, 'link'))
+  renameSync(join(cwd, 'link'), file)
+  await expect.poll(() => ask('/one')).toBe(200)
+  version('two', '/two')
+  await expect.poll(() => ask('/two')).toBe(200)
+})
+
+test('G1: with tokens, nothing but the routes of health is open, whatever begins like them', async () => {
+  const routes = ['/healthcare', '/health/records', '/health/ready'].map((path) => ({ path, upstream: 'service' }))
+  const { ask } = await configured({ routes, apiTokens: { alice: 'alices-token' } })
+  const headers = { authorization: 'Bearer alices-token' }
+  for (const path of ['/healthcare', '/health/records'])
+    expect([await ask(path), await ask(path, { headers })], path).toEqual([401, 200])
+  expect([await ask('/health'), await ask('/health/ready'), await ask('/health/live')]).toEqual([200, 200, 200])
+  expect(await ask('/health/ready', { method: 'POST' })).toBe(401)
 })

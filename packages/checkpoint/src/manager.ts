@@ -90,6 +90,13 @@ export class CheckpointManager {
     operations.set(operation.operation, operation)
   }
 
+  /** Gives the name of an operation free for a route that takes its place; runs under way go on as they began. */
+  withdraw(name: string): Operation | undefined {
+    const operation = this.#node.operations.get(name)
+    this.#node.operations.delete(name)
+    return operation
+  }
+
   /** Finds the app's durable routes, so that their runs can be resumed. Call it once all routes are registered. */
   serve(app: Pick<Hono, 'routes'>): void {
     for (const [operation, resumer] of resumersOf(app)) this.#node.resumers.set(operation, resumer)

@@ -48,6 +48,7 @@ export async function systemOf(gateway: Gateway) {
     },
     configuration: masked(gateway.configuration()) as Record<string, unknown>,
     configurationRefusal: gateway.configRefusal ?? null,
+    configurationPending: [...gateway.configPending],
   }
 }
 

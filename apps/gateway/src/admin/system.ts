@@ -32,6 +32,9 @@ const System = z
     }),
     configuration: z.looseObject({}).openapi({ description: 'As it is in force, secrets masked' }),
     configurationRefusal: z.string().nullable().openapi({ description: 'Why the newest file is not in force' }),
+    configurationPending: z
+      .array(z.string())
+      .openapi({ description: 'The options that the newest file changes and that take effect with the next start' }),
   })
   .openapi('System')
 

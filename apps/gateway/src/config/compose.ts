@@ -1,4 +1,5 @@
 import { CircuitBreaker } from '@gw/breaker'
+import { defaultMaxConcurrentRequests } from '../admission.ts'
 import type { Gateway } from '../gateway.ts'
 import { logOf } from '../log.ts'
 import type { GatewayOptions } from '../options.ts'
@@ -75,17 +76,18 @@ export function applyConfig(
   before: GatewayConfig | undefined,
   config: GatewayConfig,
 ): void {
-  table.replace(config)
   const wanted = breakersOf(config)
   const present = before === undefined ? new Map<string, string>() : breakersOf(before)
-  for (const [name, options] of wanted) {
-    // One that stays the same keeps what it has counted.
-    if (present.get(name) === options) continue
-    gateway.breakers.remove(name)
-    gateway.breakers.add(name, new CircuitBreaker({ ...JSON.parse(options), name }))
+  // One that stays the same keeps what it has counted.
+  const changed = [...wanted].filter(([name, options]) => present.get(name) !== options)
+  const breakers = changed.map(([name, options]) => new CircuitBreaker({ ...JSON.parse(options), name }))
+  table.replace(config)
+  for (const breaker of breakers) {
+    gateway.breakers.remove(breaker.name)
+    gateway.breakers.add(breaker.name, breaker)
   }
   for (const name of present.keys()) if (!wanted.has(name)) gateway.breakers.remove(name)
-  if (config.maxConcurrentRequests !== undefined) gateway.admission.maxConcurrentRequests = config.maxConcurrentRequests
+  gateway.admission.maxConcurrentRequests = config.maxConcurrentRequests ?? defaultMaxConcurrentRequests
 }
 
 /** Every breaker that a configuration names, with its options as text. An upstream's has the upstream's name. */

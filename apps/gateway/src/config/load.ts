@@ -28,6 +28,8 @@ export interface LoadedConfig {
  */
 export async function loadConfig({ cwd, file, env, flags = {} }: ConfigSources): Promise<LoadedConfig> {
   const { config: fromFile, configFile } = await readFile(cwd, file)
+  if (configFile !== undefined && (typeof fromFile !== 'object' || fromFile === null || Array.isArray(fromFile)))
+    throw new GatewayError('invalid_configuration', `${configFile} is not valid: expected an object with options`)
   const input: Record<string, unknown> = { ...fromFile }
   const origins = new Map<string, string>()
   for (const { name, path, read } of variables) {
@@ -76,16 +78,17 @@ async function readFile(cwd: string, file: string | undefined) {
       configFileRequired: file !== undefined,
       ...(file === undefined ? {} : { configFile: file }),
     })
+    if (_configFile !== undefined && readFileSync(_configFile, 'utf8').trim() === '') throw new Error('it is empty')
     // Node keeps JSON modules for good; the file may have changed.
     if (_configFile?.endsWith('.json'))
       return { config: JSON.parse(readFileSync(_configFile, 'utf8')), configFile: _configFile }
     return { config, configFile: _configFile }
   } catch (cause) {
-    throw new GatewayError(
-      'invalid_configuration',
-      `The configuration ${file ?? 'file'} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { cause },
-    )
+    // What parsers say behind the first line is the text itself, secrets and all.
+    const [why] = (cause instanceof Error ? cause.message : String(cause)).split('\n')
+    throw new GatewayError('invalid_configuration', `The configuration ${file ?? 'file'} cannot be read: ${why}`, {
+      cause,
+    })
   }
 }
 

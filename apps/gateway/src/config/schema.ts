@@ -1,13 +1,30 @@
 import { z } from 'zod'
-import { durationMs, sizeBytes } from './units.ts'
+import { bearerToken, bearerTokenExpected } from '../bearer.ts'
+import { durationMs, longestTimerMs, sizeBytes } from './units.ts'
 import { variables } from './variables.ts'
 
-const duration = (description: string, fallback?: string) =>
+interface Bounds {
+  readonly aboveMs?: number
+  readonly upToMs?: number
+}
+
+const duration = (
+  description: string,
+  fallback?: string,
+  { aboveMs = -1, upToMs = Number.POSITIVE_INFINITY }: Bounds = {},
+) =>
   z
     .string()
     .refine((text) => durationMs(text) !== undefined, "expected a duration like '500ms', '30s', '5min' or '2h'")
+    .refine((text) => (durationMs(text) ?? 0) <= upToMs, 'expected at most 24d')
+    .refine((text) => (durationMs(text) ?? 1) > aboveMs, 'expected more than 0s')
     .transform((text) => durationMs(text)!)
     .meta({ description, unit: 'duration', ...(fallback === undefined ? {} : { fallback }) })
+const period = (description: string, fallback?: string) => duration(description, fallback, { aboveMs: 0 })
+/** What a timer waits for. */
+const timer = (description: string, fallback?: string) =>
+  duration(description, fallback, { aboveMs: 0, upToMs: longestTimerMs })
+const delay = (description: string) => duration(description, undefined, { upToMs: longestTimerMs })
 const size = (description: string, fallback?: string) =>
   z
     .string()
@@ -27,12 +44,12 @@ const flag = (description: string, fallback?: boolean) =>
 
 const breaker = z.strictObject({
   failureThreshold: count('counted failures inside the window at which it opens', 5).optional(),
-  rollingWindow: duration('how long a failure counts', '5min').optional(),
-  open: duration('how long it stays open before the first trial', '60s').optional(),
+  rollingWindow: period('how long a failure counts', '5min').optional(),
+  open: period('how long it stays open before the first trial', '60s').optional(),
   halfOpenMaxCalls: count('trials at once while half-open', 3).optional(),
   failureRatio: ratio('opens at this part of the calls in the window, too').optional(),
   minimumCalls: count('calls in the window below which ratios are not looked at', 10).optional(),
-  callTimeout: duration('a call that takes longer counts as a failure').optional(),
+  callTimeout: timer('a call that takes longer counts as a failure').optional(),
 })
 
 const upstream = z.strictObject({
@@ -41,8 +58,8 @@ const upstream = z.strictObject({
     .regex(/^https?:\/\/[^\s?#]+$/, 'expected http:// or https:// with a host and no query')
     .meta({ description: 'where the service is; a path is put in front of every request’s' }),
   breaker: breaker.optional().meta({ description: 'guards every call to it, under its name' }),
-  timeout: duration('until the head of an answer is there, and between two pieces of its body', '30s').optional(),
-  connectTimeout: duration('until a connection stands', '5s').optional(),
+  timeout: timer('until the head of an answer is there, and between two pieces of its body', '30s').optional(),
+  connectTimeout: timer('until a connection stands', '5s').optional(),
   connections: count('connections at once', 128).optional(),
   allowPrivate: flag('its name may lead to this machine or a private network', false).optional(),
 })
@@ -109,11 +126,13 @@ export const configSchema = z
         token: z
           .string()
           .min(32, 'expected at least 32 characters')
+          .regex(bearerToken, bearerTokenExpected)
           .optional()
           .meta({ secret: true, description: 'may do everything; made afresh on loopback where it is absent' }),
         readToken: z
           .string()
           .min(32, 'expected at least 32 characters')
+          .regex(bearerToken, bearerTokenExpected)
           .optional()
           .meta({ secret: true, description: 'may read everything and change nothing' }),
         allowedHosts: z
@@ -137,8 +156,8 @@ export const configSchema = z
     coldTier: z
       .strictObject({
         url: z.string().min(1).meta({ description: 'https://key:secret@host/bucket?region=…', secret: true }),
-        after: duration('a completed request moves there so long after its end', '24h').optional(),
-        backupInterval: duration('requests are backed up there so often', '5min').optional(),
+        after: period('a completed request moves there so long after its end', '24h').optional(),
+        backupInterval: timer('requests are backed up there so often', '5min').optional(),
       })
       .optional(),
     audit: z
@@ -155,8 +174,8 @@ export const configSchema = z
           description: 'signs checkpoints: an Ed25519 private key as PKCS #8 in PEM, the same on every node',
           secret: true,
         }),
-        interval: duration('how often a checkpoint is signed and retention runs').optional(),
-        verifyInterval: duration('how often the whole trail is verified', '24h').optional(),
+        interval: timer('how often a checkpoint is signed and retention runs').optional(),
+        verifyInterval: timer('how often the whole trail is verified', '24h').optional(),
         projections: flag('keep the states of requests and the figures of operations as projections').optional(),
       })
       .optional(),
@@ -175,17 +194,20 @@ export const configSchema = z
       .optional()
       .meta({ secret: true, description: 'keys the names and the seals of what is kept; made and kept in the store' }),
     apiTokens: z
-      .record(z.string().regex(/^[A-Za-z0-9._@-]+$/), z.string().min(1).meta({ secret: true }))
+      .record(
+        z.string().regex(/^[A-Za-z0-9._@-]+$/),
+        z.string().regex(bearerToken, bearerTokenExpected).meta({ secret: true }),
+      )
       .optional()
       .meta({ description: 'bearer tokens by principal, needed on /api and /requests' }),
-    idempotencyWindow: duration('how long an answer is replayed to its key').optional(),
+    idempotencyWindow: period('how long an answer is replayed to its key').optional(),
     maxWorkers: count('durable handlers at once').optional(),
     maxConcurrentRequests: count('requests under way at once').optional(),
     maxBody: size('the longest body of a request').optional(),
-    requestTimeout: duration('how long an inline caller waits before it gets 202').optional(),
-    gracefulShutdown: duration('how long a stopping server waits for requests under way').optional(),
-    drainDelay: duration('how long a stopping server still accepts').optional(),
-    lease: duration('how long a node may be silent before its runs are taken').optional(),
+    requestTimeout: timer('how long an inline caller waits before it gets 202').optional(),
+    gracefulShutdown: delay('how long a stopping server waits for requests under way').optional(),
+    drainDelay: delay('how long a stopping server still accepts').optional(),
+    lease: timer('how long a node may be silent before its runs are taken').optional(),
     trustedProxies: z
       .array(z.string())
       .optional()
@@ -220,7 +242,7 @@ export const configSchema = z
           .min(1)
           .optional()
           .meta({ description: 'its `service.name`', fallback: 'durable-gateway' }),
-        metricsInterval: duration('how often figures are sent', '60s').optional(),
+        metricsInterval: timer('how often figures are sent', '60s').optional(),
       })
       .optional()
       .meta({ description: 'figures and traces go to a collector, too' }),
@@ -235,7 +257,7 @@ export const configSchema = z
           .min(24, 'expected at least 24 characters')
           .optional()
           .meta({ description: 'signs each call (Standard Webhooks)', secret: true }),
-        interval: duration('how often it is looked', '15s').optional(),
+        interval: timer('how often it is looked', '15s').optional(),
         backlog: count('how many requests may wait for a handler', 1_000).optional(),
       })
       .optional()
@@ -252,6 +274,25 @@ export const configSchema = z
     routes: z.array(route).optional().meta({ description: 'the first that fits is taken' }),
   })
   .superRefine((config, context) => {
+    const holders = new Map<string, string>()
+    for (const [principal, token] of Object.entries(config.apiTokens ?? {})) {
+      const holder = holders.get(token)
+      if (holder !== undefined)
+        context.addIssue({
+          code: 'custom',
+          path: ['apiTokens', principal],
+          message: `expected a token of its own, got the one of ${holder}`,
+        })
+      holders.set(token, principal)
+    }
+    for (const name of Object.keys(config.breakers ?? {})) {
+      if (config.upstreams?.[name]?.breaker === undefined) continue
+      context.addIssue({
+        code: 'custom',
+        path: ['breakers', name],
+        message: 'expected another name than that of an upstream with a breaker of its own',
+      })
+    }
     for (const [i, { upstream: name }] of (config.routes ?? []).entries()) {
       if (Object.hasOwn(config.upstreams ?? {}, name)) continue
       const known = Object.keys(config.upstreams ?? {}).join(', ') || 'none'

@@ -1,3 +1,6 @@
+/** The longest delay of a timer: the runtimes fire one with a longer one at once. */
+export const longestTimerMs = 2_147_483_647
+
 /** Milliseconds of a text like `500ms`, `30s`, `5min`, `2h` or `1d`; `undefined` for anything else. */
 export function durationMs(text: string): number | undefined {
   const [, number, unit] = /^(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)$/.exec(text.trim()) ?? []

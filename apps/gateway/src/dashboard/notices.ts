@@ -10,7 +10,7 @@ export interface Notice {
 
 /** What asks for attention now, worst first; a line that all is well where nothing does. */
 export function noticesOf(gateway: Gateway, counts: Readonly<Record<string, number>>): readonly Notice[] {
-  const { engine, admission, configRefusal } = gateway
+  const { engine, admission, configRefusal, configPending } = gateway
   const { state, reason, pendingWrites } = engine.health
   const notices: Notice[] = []
   if (state !== 'open')
@@ -29,6 +29,12 @@ export function noticesOf(gateway: Gateway, counts: Readonly<Record<string, numb
     notices.push({
       tone: 'bad',
       text: `The newest configuration is not in force, the one before still is: ${configRefusal}`,
+      href: '/system',
+    })
+  if (configPending.length > 0)
+    notices.push({
+      tone: 'wait',
+      text: `Changed in the configuration, and in force with the next start: ${configPending.join(', ')}`,
       href: '/system',
     })
   for (const [name, breaker] of gateway.breakers.all) {

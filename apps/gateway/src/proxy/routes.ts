@@ -56,8 +56,12 @@ export class Upstreams {
     return this.#trusted
   }
 
+  find(name: string): Upstream | undefined {
+    return this.#upstreams.get(name)
+  }
+
   get(name: string): Upstream {
-    const upstream = this.#upstreams.get(name)
+    const upstream = this.find(name)
     if (upstream === undefined) {
       const known = [...this.#upstreams.keys()].join(', ') || 'none'
       throw new GatewayError('invalid_option', `Expected \`upstream\` to be one of ${known}, got \`${name}\``)
@@ -78,14 +82,21 @@ export class Upstreams {
 
 /** Registers a proxied route: a stream straight through, or a durable request whose one step is the call to the upstream. */
 export function proxyRoute(gateway: Gateway, path: string, options: ProxyRouteOptions): void {
+  const { upstreams } = gateway
+  upstreams.get(options.upstream)
   for (const method of options.methods ?? ['ALL'])
-    gateway.on(method, [path], ...proxyHandlers(gateway, gateway.upstreams, method, path, options))
+    gateway.on(method, [path], ...proxyHandlers(gateway, () => upstreams, method, path, options))
 }
 
-/** What a proxied route passes, for one of its methods. */
+/** The operation under which a durable route keeps the runs of a method. */
+export function operationOf(method: string, path: string, { operation }: ProxyRouteOptions): string {
+  return operation ?? `${method} ${path}`.replaceAll(' ', '_')
+}
+
+/** What a proxied route passes, for one of its methods. `upstreams` are asked for with each call: they may have been replaced. */
 export function proxyHandlers(
   gateway: Gateway,
-  upstreams: Upstreams,
+  upstreams: () => Upstreams,
   method: string,
   path: string,
   options: ProxyRouteOptions,
@@ -94,12 +105,20 @@ export function proxyHandlers(
   gateway.admitBodies(options.maxBodyBytes)
   const keyed = idempotency !== undefined && idempotency !== 'off'
   const parts: ProxyParts = {
-    upstream: upstreams.get(name),
+    get upstream() {
+      const upstream = upstreams().find(name)
+      if (upstream !== undefined) return upstream
+      throw new UpstreamError('upstream_unreachable', `${name} is no longer configured`, false, undefined)
+    },
     get breaker() {
       return gateway.breakers.find(name)
     },
-    trustedProxies: upstreams.trusted,
-    viaName: upstreams.viaName,
+    get trustedProxies() {
+      return upstreams().trusted
+    },
+    get viaName() {
+      return upstreams().viaName
+    },
     requestIdOf: (c) => c.get('requestId') as string,
     traceparentOf: (c) => (gateway.traces === undefined ? undefined : traceparentOf(traceOf(c))),
     captured: keyed,
@@ -107,7 +126,7 @@ export function proxyHandlers(
   if (durable) {
     return [
       gateway.durable({
-        operation: options.operation ?? `${method} ${path}`.replaceAll(' ', '_'),
+        operation: operationOf(method, path, options),
         ...(idempotency === undefined ? {} : { idempotency }),
         ...(options.headers === undefined ? {} : { headers: options.headers }),
         ...(options.maxBodyBytes === undefined ? {} : { maxBodyBytes: options.maxBodyBytes }),

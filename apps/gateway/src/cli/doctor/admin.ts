@@ -42,6 +42,14 @@ export async function checkGateway(flags: GatewayFlags): Promise<readonly Findin
           'Mend the file; it is read again by itself',
         ),
       )
+    if (system.configurationPending.length > 0)
+      findings.push(
+        warning(
+          'gateway',
+          `changed in the configuration, and in force with the next start: ${system.configurationPending.join(', ')}`,
+          'Restart it when that suits you; requests under way finish',
+        ),
+      )
     const { circuit_breakers: breakers } = await ask(client.admin['circuit-breakers'].$get())
     const open = Object.entries(breakers).filter(([, { state }]) => state === 'OPEN')
     if (open.length > 0)

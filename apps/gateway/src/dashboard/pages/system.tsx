@@ -191,6 +191,11 @@ function SystemPage({
           ) : (
             <Note tone="bad">The newest file is not in force: {system.configurationRefusal}</Note>
           )}
+          {system.configurationPending.length === 0 ? (
+            ''
+          ) : (
+            <Note tone="wait">In force with the next start only: {system.configurationPending.join(', ')}</Note>
+          )}
           <section class="payload" tabindex={0} aria-label="Configuration as JSON">
             <pre>{JSON.stringify(system.configuration, null, 2)}</pre>
           </section>
