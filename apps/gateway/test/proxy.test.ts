@@ -413,6 +413,16 @@ test('G5: a durable proxied route sends one key however often, and keeps the ans
   expect(keys).toEqual(['order-1', 'order-1'])
 })
 
+test('X7: a durable proxied route whose upstream stays away says so as any other does', async () => {
+  const gateway = await gatewayTo('http://127.0.0.1:9', { route: { methods: ['POST'], durable: true } })
+  const response = await fetch(`${gateway.url}/p/charge`, { method: 'POST', body: '{}' })
+  expect([response.status, response.headers.get('retry-after'), await response.json()]).toEqual([
+    502,
+    '1',
+    expect.objectContaining({ code: 'upstream_unreachable', retryable: true }),
+  ])
+})
+
 test('X10: a replay is not a cache: no cookie, a new date and request id, never stored where the caller was authorised', async () => {
   let asked = 0
   const port = await upstreamOf((_, response) => {

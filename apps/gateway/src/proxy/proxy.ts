@@ -53,7 +53,7 @@ export async function forward(c: Context, parts: ProxyParts): Promise<Response> 
       if (!(error instanceof UpstreamError)) throw error
       const again =
         body === null && tries < maxTries && (safe || !error.sent) && retryable(error) && parts.upstream.takeRetry()
-      if (!again) return failed(c, error)
+      if (!again) return upstreamProblem(c, error)
     }
   }
 }
@@ -165,7 +165,8 @@ function retryable({ code }: UpstreamError): boolean {
   return code === 'upstream_unreachable' || code === 'upstream_timeout'
 }
 
-function failed(c: Context, { code, status, message }: UpstreamError): Response {
+/** What a client is told whose request an upstream did not answer. */
+export function upstreamProblem(c: Context, { code, status, message }: UpstreamError): Response {
   return problem(c, status, code, message, {
     members: { retryable: code !== 'upstream_forbidden' },
     ...(code === 'upstream_forbidden' ? {} : { headers: { 'retry-after': '1' } }),
