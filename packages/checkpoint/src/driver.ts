@@ -1,7 +1,7 @@
 import { CheckpointError } from './errors.ts'
 import type { LocalNode } from './local-node.ts'
 import type { Answer, Operation, Settled } from './operation.ts'
-import { capture, problemOutcome } from './outcome.ts'
+import { type Captured, capture, problemOutcome } from './outcome.ts'
 import { messageOf, type Verdict, verdictOn } from './retry.ts'
 import type { Run } from './run.ts'
 import type { Outcome, RunRecord, RunStatus } from './run-record.ts'
@@ -112,7 +112,14 @@ export class Driver {
         return this.#unwind(record, run, { status: 'failed', reason: verdict.reason, outcome }, operation)
       }
       case 'complete': {
-        const { outcome, streaming } = await capture(response!, this.#node.options.maxResponseBytes ?? 1_048_576)
+        let captured: Captured
+        try {
+          captured = await capture(response!, this.#node.options.maxResponseBytes ?? 1_048_576)
+        } catch (failure) {
+          // A handler whose answer breaks off has failed, and it would each time that the run came back to it.
+          return this.#settle(record, run, undefined, reasonOf(failure), operation)
+        }
+        const { outcome, streaming } = captured
         const settled = await this.finish(record, 'completed', undefined, outcome, run)
         if (settled === 'cancel_requested') return this.#unwind(record, run, cancelledPlan, operation)
         return streaming === undefined || settled.kind !== 'outcome' ? settled : { ...settled, streaming }
@@ -247,9 +254,14 @@ function untilEnd(run: Run, enter: () => Promise<Answer>): Promise<Ended> {
     })
     enter().then(
       ({ response, error }) => resolve({ kind: 'answered', response, error }),
-      (error: unknown) => resolve({ kind: 'answered', response: undefined, error }),
+      (error: unknown) => resolve({ kind: 'answered', response: undefined, error: reasonOf(error) }),
     )
   })
+}
+
+/** Nothing is thrown too (`setTimeout(reject)`), and must not pass for an answer. */
+function reasonOf(thrown: unknown): unknown {
+  return thrown ?? new Error('It failed without a reason')
 }
 
 function unknown(record: RunRecord, cause: unknown): CheckpointError {

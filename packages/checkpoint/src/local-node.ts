@@ -101,7 +101,13 @@ export class LocalNode {
   /** What a step or a handler threw, as the hooks see it, in the order in which they were added. */
   readonly translateError = (error: unknown): unknown => {
     let translated = error
-    for (const hook of this.hooks) if (hook.translateError !== undefined) translated = hook.translateError(translated)
+    for (const hook of this.hooks) {
+      try {
+        if (hook.translateError !== undefined) translated = hook.translateError(translated) ?? translated
+      } catch (failure) {
+        this.report(failure)
+      }
+    }
     return translated
   }
 

@@ -63,15 +63,15 @@ export function verdictOn(
       ? { kind: 'complete' }
       : parked(`the handler diverged: kept ${unrequested}, got the end of the handler`, attempt)
   }
-  const retryAtMs = field(error, 'retryAtMs')
-  if (field(error, 'code') === 'parked' && typeof retryAtMs === 'number') {
+  const retryAtMs = wholeMs(field(error, 'retryAtMs'))
+  if (field(error, 'code') === 'parked' && retryAtMs !== undefined) {
     return { kind: 'suspend', status: 'waiting', reason: messageOf(error), wakeAt: retryAtMs, attempt }
   }
-  if (policy.retryable(error) && attempt < policy.maxAttempts) {
+  if (attempt < policy.maxAttempts && mayRetry(policy, error)) {
     const { initialMs, factor, maxMs, jitterRatio } = policy
-    const retryAfterMs = field(error, 'retryAfterMs')
+    const retryAfterMs = wholeMs(field(error, 'retryAfterMs')) ?? 0
     const backoffMs = Math.min(maxMs, initialMs * factor ** (attempt - 1)) * (1 + jitterRatio * (random() - 0.5))
-    const waitMs = Math.max(backoffMs, typeof retryAfterMs === 'number' ? retryAfterMs : 0)
+    const waitMs = Math.max(backoffMs, retryAfterMs)
     return {
       kind: 'suspend',
       status: 'waiting',
@@ -85,6 +85,21 @@ export function verdictOn(
     kind: 'fail',
     reason: messageOf(error),
     error: { code: typeof code === 'string' && /^[a-z][a-z0-9_]*$/.test(code) ? code : 'handler_failed' },
+  }
+}
+
+/** A time as a row can keep it: what others reckon may be a fraction, `NaN` or without end. */
+function wholeMs(value: unknown): number | undefined {
+  const ms = typeof value === 'number' ? Math.ceil(value) : undefined
+  return Number.isSafeInteger(ms) ? ms : undefined
+}
+
+/** A rule that throws has not said that the error may be tried again. */
+function mayRetry({ retryable }: RetryPolicy, error: unknown): boolean {
+  try {
+    return retryable(error)
+  } catch {
+    return false
   }
 }
 
