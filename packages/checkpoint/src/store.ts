@@ -90,7 +90,7 @@ export interface Claim {
 /** The runs that a claim took, oldest first, with their new fences. */
 export interface Claimed {
   readonly runs: readonly RunRecord[]
-  /** When the next waiting run is due, as far as this claim knows. */
+  /** When the next waiting run will be due, as far as this claim knows: later than the claim's `now`. */
   readonly nextWakeAt: number | undefined
 }
 

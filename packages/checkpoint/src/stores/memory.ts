@@ -323,6 +323,7 @@ function take(tables: Tables, claim: Claim, now: number): Claimed {
     else if (
       run.status === 'waiting' &&
       run.wakeAt !== undefined &&
+      run.wakeAt > claim.now &&
       !(nextWakeAt !== undefined && nextWakeAt <= run.wakeAt)
     )
       nextWakeAt = run.wakeAt

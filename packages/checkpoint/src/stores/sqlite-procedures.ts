@@ -116,7 +116,7 @@ const claimable = {
   due: `${select} WHERE status = 'waiting' AND wake_at <= ? AND ${mine} ORDER BY wake_at LIMIT ?`,
   running: `${select} WHERE status = 'running' AND owner = ? AND ${mine} ORDER BY id LIMIT ?`,
   nextOwner: `SELECT owner FROM gw_run WHERE status = 'running' AND owner > ? ORDER BY owner LIMIT 1`,
-  nextWake: `SELECT min(wake_at) AS at FROM gw_run WHERE status = 'waiting' AND wake_at IS NOT NULL`,
+  nextWake: `SELECT min(wake_at) AS at FROM gw_run WHERE status = 'waiting' AND wake_at > ?`,
 }
 
 /** The arguments of the writes that every request makes; names once a write would cost more than the values. */
@@ -231,7 +231,7 @@ export const procedures: Procedures = {
       .sort((a, b) => (a.id < b.id ? -1 : 1))
       .slice(0, limit)
       .map((run) => write(connection, run, claimed(run, claim)))
-    return { runs, nextWakeAt: connection.get<{ at: number | null }>(claimable.nextWake)?.at ?? undefined }
+    return { runs, nextWakeAt: connection.get<{ at: number | null }>(claimable.nextWake, now)?.at ?? undefined }
   },
 
   cancel(connection: Connection, { id, updatedAt }: { id: string; updatedAt: number }): RunRecord {
