@@ -9,7 +9,6 @@ import type { RunRecord } from './run-record.ts'
 import type { Claimed, Pulse, StoreNews } from './store.ts'
 
 const batch = 100
-const longestTimerMs = 2 ** 31 - 1
 
 /**
  * Keeps this process's lease, and looks for work: runs of dead owners, queued runs, waits that are over, outcomes that still drive
@@ -70,7 +69,7 @@ export class Recovery {
     if (this.#node.stopping || this.#node.owner === '' || at >= this.#nextSweepAt) return
     this.#node.timers.clearTimeout(this.#sweepTimer)
     this.#nextSweepAt = at
-    const afterMs = Math.min(Math.max(0, at - this.#node.now()), longestTimerMs)
+    const afterMs = Math.max(0, at - this.#node.now())
     this.#sweepTimer = this.#node.timers.setTimeout(() => {
       this.#nextSweepAt = Number.POSITIVE_INFINITY
       if (this.#sweeping === undefined) void this.sweep()

@@ -7,9 +7,12 @@ export interface Timers {
   monotonic(): number
 }
 
+/** The longest period that a runtime's timer holds; a longer one would be over at once. */
+const longestTimerMs = 2 ** 31 - 1
+
 /** The runtime's own. */
 export const runtimeTimers: Timers = {
-  setTimeout: (work, afterMs) => setTimeout(work, afterMs),
+  setTimeout: (work, afterMs) => setTimeout(work, Math.min(afterMs, longestTimerMs)),
   clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout> | undefined),
   monotonic: () => performance.now(),
 }

@@ -28,7 +28,8 @@ export interface ColdDeadline {
 }
 
 export function coldDeadline(deadlineMs: number, random: () => number): ColdDeadline {
-  const until = performance.now() + deadlineMs
+  // A timer that is to hold longer would be over at once.
+  const until = performance.now() + Math.min(deadlineMs, 2 ** 31 - 1)
   const leftMs = () => until - performance.now()
   return {
     leftMs,
