@@ -26,26 +26,36 @@ export class Driver {
   readonly #node: LocalNode
   /** When a suspended run is due. */
   readonly #wakeAt: (at: number) => void
+  /** Ends a run that took too long. */
+  readonly #timeOut: (id: string) => Promise<unknown>
 
-  constructor(node: LocalNode, wakeAt: (at: number) => void) {
+  constructor(node: LocalNode, wakeAt: (at: number) => void, timeOut: (id: string) => Promise<unknown>) {
     this.#node = node
     this.#wakeAt = wakeAt
+    this.#timeOut = timeOut
   }
 
   /** Runs a handler for an accepted run until the run ends, waits, or is another's. */
   drive(record: RunRecord, run: Run, enter: () => Promise<Answer>, operation: Operation): Promise<Settled> {
     const node = this.#node
-    const full = node.room <= 1
+    const { runTimeoutMs } = node.options
+    const timer =
+      runTimeoutMs === undefined
+        ? undefined
+        : node.timers.setTimeout(() => void this.#timeOut(record.id).catch(node.report), runTimeoutMs)
     // A lease that lapsed for a moment may bring a run back to the process in which its life before still goes on.
     const before = node.live.get(record.id)?.run
     before?.stop(new CheckpointError('lease_lost', `Run ${record.id} goes on under another fence`))
     const settled = this.#drive(record, run, enter, operation).finally(() => {
+      node.timers.clearTimeout(timer)
+      const full = node.room <= 0
       if (node.live.get(record.id)?.run === run) node.live.delete(record.id)
       node.wakeups.wake(record.id)
       if (full) this.#wakeAt(node.now())
     })
     node.live.set(record.id, { run, settled })
     node.spoken.delete(record.id)
+    node.arriving.delete(record.id)
     return settled
   }
 

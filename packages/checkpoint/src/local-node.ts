@@ -29,6 +29,8 @@ export class LocalNode {
   readonly live: Map<string, Live> = new Map()
   /** Runs of this process that nobody drives just now, though nothing is wrong: on their way in, or held by hand. */
   readonly spoken: Map<string, Held> = new Map()
+  /** Runs whose acceptance is on its way to the store, and that begin here after it. */
+  readonly arriving: Set<string> = new Set()
   readonly wakeups: Wakeups
   readonly #ports: RunPorts
   /** This incarnation, once the manager has started. */
@@ -60,7 +62,7 @@ export class LocalNode {
 
   /** Whether a further handler may begin now. */
   get room(): number {
-    return (this.options.maxConcurrentRuns ?? 1_000) - this.live.size
+    return (this.options.maxConcurrentRuns ?? 1_000) - this.live.size - this.arriving.size
   }
 
   runOf(record: RunRecord, steps: readonly StepRecord[] = []): Run {

@@ -75,7 +75,7 @@ export interface CheckpointManagerOptions extends CheckpointHooks {
   readonly inlineWaitMs?: number
   /** After this an inline caller gets 202; the run goes on: 300 s. */
   readonly requestTimeoutMs?: number
-  /** After this a run is cancelled; never, unless given. */
+  /** A run whose handler goes on for longer is cancelled; none is, unless given. */
   readonly runTimeoutMs?: number
   /** How long a step that was not kept waits for kept ones to be asked for: 1 s. */
   readonly settleMs?: number

@@ -69,7 +69,7 @@ export class CheckpointManager {
     this.#node = node
     this.#byHand = new ByHand(node)
     this.#recovery = new Recovery(node, () => this.#driver, this.#byHand)
-    this.#driver = new Driver(node, this.#recovery.sweepAt)
+    this.#driver = new Driver(node, this.#recovery.sweepAt, (id) => this.cancel(id, { actor: 'run timeout' }))
     this.#interventions = new Interventions(node, this.#recovery)
   }
 
@@ -189,11 +189,15 @@ export class CheckpointManager {
     node.failpoint('accept.before')
     const { id, fence } = accepted
     const queued = accepted.status === 'queued'
-    if (!queued) node.spoken.set(id, { id, fence })
+    if (!queued) {
+      node.spoken.set(id, { id, fence })
+      node.arriving.add(id)
+    }
     try {
       await unit.commit()
     } catch (error) {
       node.spoken.delete(id)
+      node.arriving.delete(id)
       // Whether it was kept is not known: if it was, the sweep finds it without a driver.
       if (refusalOf(error) === undefined) this.#recovery.sweepAt(node.now() + pollMs)
       throw error
@@ -206,16 +210,7 @@ export class CheckpointManager {
 
   /** Runs a handler for an accepted run and makes what comes of it durable. */
   drive(record: RunRecord, run: Run, enter: () => Promise<Answer>, operation: Operation): Promise<Settled> {
-    const settled = this.#driver.drive(record, run, enter, operation)
-    const { runTimeoutMs } = this.options
-    if (runTimeoutMs !== undefined) {
-      const timer = this.timers.setTimeout(
-        () => void this.cancel(record.id, { actor: 'run timeout' }).catch(this.#node.report),
-        runTimeoutMs,
-      )
-      settled.finally(() => this.timers.clearTimeout(timer)).catch(() => {})
-    }
-    return settled
+    return this.#driver.drive(record, run, enter, operation)
   }
 
   /** The run of a record, as its handler sees it. */
