@@ -59,7 +59,7 @@ export class Effects {
 
   add<Value>(name: string, occurrence: number, value: Value, compensate: StepOptions<Value>['compensate']): void {
     if (compensate === undefined) return
-    const order = this.#keptOrder.get(keyOf(name, occurrence)) ?? this.#order++
+    const order = this.#keptOrder.get(keyOf(name, occurrence)) ?? ++this.#order
     this.#effects.push({ name, occurrence, order, undo: () => compensate(value) })
   }
 

@@ -154,3 +154,31 @@ test('checkpoint C2: forking a run that is collected meanwhile says that it is n
   const id = (await post()).headers.get('gw-run')!
   await expect(checkpoints.fork(id, by)).rejects.toMatchObject({ code: 'not_found' })
 })
+
+test('checkpoint S3: an effect that was made after a crash is taken back before those that were made before it', async () => {
+  const store = memoryCheckpointStore()
+  const undone: string[] = []
+  const made = gate()
+  const handler = (last: () => Promise<void>) => async (run: Run) => {
+    for (const name of ['one', 'two']) await run.step(name, () => 1, { compensate: () => undone.push(name) })
+    await last()
+    await run.step('three', () => 1, { compensate: () => undone.push('three') })
+    throw new Error('no')
+  }
+  const left = processOn(
+    store,
+    handler(() => {
+      made.open()
+      return new Promise(() => {})
+    }),
+  )
+  const id = await left.send()
+  await made.passed
+  const { checkpoints, outcome } = processOn(
+    store,
+    handler(async () => {}),
+  )
+  await checkpoints.start()
+  expect(await outcome(id)).toContain('500')
+  expect(undone).toEqual(['three', 'two', 'one'])
+})

@@ -83,6 +83,7 @@ export const owningLaws: Laws = [
       const due = await accepted(store, { ...idle, status: 'waiting', wakeAt: 1_000 })
       const later = await accepted(store, { ...idle, status: 'waiting', wakeAt: 1_001 })
       await accepted(store, { ...idle, status: 'waiting' })
+      await accepted(store, { ...idle, status: 'waiting', operation: 'unknown', wakeAt: 900 })
       await accepted(store, { ...idle, status: 'parked' })
       await accepted(store, { ...idle, status: 'completed', settled: true, expiresAt: 9 })
       await accepted(store, { ...idle, status: 'queued', operation: 'unknown' })
