@@ -125,7 +125,11 @@ async function durablePart(c: Context, next: Next, options: DurableOptions, oper
   const { checkpoints, principal, subject } = options
   if (checkpoints.stopping)
     return problem(503, 'stopping', 'This process is shutting down and takes no new requests', { 'retry-after': '1' })
-  await checkpoints.start()
+  try {
+    await checkpoints.start()
+  } catch (error) {
+    return startProblem(error)
+  }
   const maxBodyBytes = options.maxBodyBytes ?? checkpoints.options.maxBodyBytes ?? 1_048_576
   const body = await boundedBody(c, maxBodyBytes)
   if (body === undefined)
@@ -138,8 +142,8 @@ async function durablePart(c: Context, next: Next, options: DurableOptions, oper
     version: operation.version,
     method: c.req.method,
     route: c.req.routePath,
-    principal: principal?.(c),
-    subject: subject?.(c),
+    principal: textOrNone('principal', principal?.(c)),
+    subject: textOrNone('subject', subject?.(c)),
   })
   try {
     record = await checkpoints.accept(record, inputOf(c, options, body), c)
@@ -278,6 +282,12 @@ function inputOf(c: Context, { headers = [], query = [], persist = [] }: Durable
   return { url: withoutSecretParameters(c.req.url, query), headers: kept, variables, body }
 }
 
+/** Any other type would come back from a database as another value, which the row's CRC takes for damage. */
+function textOrNone(name: string, value: unknown): string | undefined {
+  if (value !== undefined && typeof value !== 'string') throw invalid(name, 'a function that gives a text', value)
+  return value
+}
+
 const requestIdForm = /^[A-Za-z0-9._:-]{1,128}$/
 
 function requestIdOf(c: Context): string | undefined {
@@ -293,11 +303,20 @@ const notApplied: ReadonlySet<unknown> = new Set([
   'unavailable',
 ])
 
+const nothingRan = () =>
+  problem(503, 'storage_unavailable', 'The request could not be recorded; nothing ran', { 'retry-after': '1' })
+
+/** What to say while the store cannot be opened. */
+function startProblem(error: unknown): Response {
+  const code = codeOf(error)
+  if (notApplied.has(code) || code === 'unknown') return nothingRan()
+  throw error
+}
+
 /** What to say when a request could not be recorded, or it is not known whether it was. Anything else is a bug and thrown. */
 function storeProblem(id: string, error: unknown): Response {
-  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
-  if (notApplied.has(code))
-    return problem(503, 'storage_unavailable', 'The request could not be recorded; nothing ran', { 'retry-after': '1' })
+  const code = codeOf(error)
+  if (notApplied.has(code)) return nothingRan()
   if (code === 'unknown')
     return problem(503, 'outcome_unknown', 'It is not known whether the request was recorded; if it was, it will run', {
       'retry-after': '1',
@@ -305,6 +324,10 @@ function storeProblem(id: string, error: unknown): Response {
       location: `/requests/${id}`,
     })
   throw error
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined
 }
 
 function check(options: DurableOptions): void {

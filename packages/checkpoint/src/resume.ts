@@ -1,5 +1,6 @@
 import { type Context, type Handler, Hono } from 'hono'
 import { decode } from './codec.ts'
+import { CheckpointError } from './errors.ts'
 import type { Answer, Resumer } from './operation.ts'
 import type { Run } from './run.ts'
 
@@ -33,6 +34,11 @@ export function resumersOf(app: { readonly routes: readonly Route[] }): Map<stri
       .slice(index + 1)
       .filter(({ path, method }) => path === route.path && method === route.method)
       .map(({ handler }) => handler as Handler)
+    if (handlers.length === 0)
+      throw new CheckpointError(
+        'invalid_option',
+        `Expected a handler after \`durable\` on ${route.method} ${route.path}, got none that a run of \`${operation}\` could be resumed with`,
+      )
     resumers.set(operation, resumerOf(route, handlers, onError))
   }
   return resumers
@@ -49,8 +55,7 @@ function resumerOf({ method, path }: Route, handlers: readonly Handler[], onErro
     await next()
     resumed.thrown = c.error
   })
-  for (const handler of handlers)
-    app.on(method === 'ALL' ? ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] : [method], [path], handler)
+  for (const handler of handlers) app.on([method], [path], handler)
   return async (run, record, input): Promise<Answer> => {
     const bare = record.method === 'GET' || record.method === 'HEAD' || input.body.length === 0
     const request = new Request(input.url, {

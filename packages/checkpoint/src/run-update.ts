@@ -12,7 +12,9 @@ export interface RunUpdate {
 
 /** Splits an update into the columns and the data that is merged; throws `invalid_progress` and `not_serializable`. */
 export function patchOf({ stage, progress, ...fields }: RunUpdate, updatedAt: number): RunPatch {
-  if (progress !== undefined && !(progress >= 0 && progress <= 1))
+  if (stage !== undefined && typeof stage !== 'string')
+    throw new CheckpointError('invalid_option', `Expected \`stage\` to be a text, got \`${stage}\``)
+  if (progress !== undefined && !(typeof progress === 'number' && progress >= 0 && progress <= 1))
     throw new CheckpointError(
       'invalid_progress',
       `Expected \`progress\` to be a number from 0 to 1, got \`${progress}\``,

@@ -1,0 +1,71 @@
+import { Hono } from 'hono'
+import { expect, test } from 'vitest'
+import { durable } from '../src/index.ts'
+import { memoryCheckpointStore } from '../src/stores/memory.ts'
+import { sqliteCheckpointStore } from '../src/stores/sqlite.ts'
+import { processOn, sqlite } from './fixture.ts'
+
+test('checkpoint A1: a principal, subject, stage or progress of another type is refused by name, and no row is damaged', async () => {
+  const store = sqliteCheckpointStore({ db: await sqlite() })
+  for (const field of ['principal', 'subject']) {
+    const { checkpoints, app } = processOn(store, () => 1, {}, { [field]: () => 42 })
+    let thrown: unknown
+    app.onError((error) => {
+      thrown = error
+      return new Response(null, { status: 500 })
+    })
+    const response = await app.request('/jobs/a', { method: 'POST', body: '{}' })
+    expect(response.status).toBe(500)
+    expect(thrown).toMatchObject({ code: 'invalid_option', message: expect.stringContaining(`\`${field}\``) })
+    expect((await checkpoints.list()).runs).toEqual([])
+  }
+  for (const patch of [{ stage: 5 }, { progress: '0.5' }] as unknown as { stage: string }[]) {
+    const { checkpoints, post } = processOn(store, (run) => run.update(patch))
+    const id = (await post()).headers.get('gw-run')!
+    expect(await checkpoints.get(id)).toMatchObject({ status: 'failed', reason: expect.stringContaining('Expected') })
+  }
+})
+
+test('checkpoint A1: a start that the store is away for is 503, and the next request starts', async () => {
+  const store = memoryCheckpointStore()
+  const { open } = store
+  store.open = () => Promise.reject(Object.assign(new Error('away'), { code: 'unavailable' }))
+  const { post } = processOn(store)
+  const response = await post()
+  expect([response.status, await response.json()]).toMatchObject([503, { code: 'storage_unavailable' }])
+  expect(response.headers.get('retry-after')).toBe('1')
+  store.open = open
+  expect((await post()).status).toBe(201)
+})
+
+test('checkpoint R3: a resumed request has the method that it came with, whatever that was', async () => {
+  const left = memoryCheckpointStore()
+  const appOn = (handler: () => Promise<void>) => {
+    const { checkpoints } = processOn(left)
+    const app = new Hono()
+    app.all('/any', durable({ checkpoints, operation: 'any' }), async (c) => {
+      await handler()
+      return c.text(c.req.method)
+    })
+    checkpoints.serve(app)
+    return { checkpoints, app }
+  }
+  const first = appOn(() => new Promise(() => {}))
+  const ids: string[] = []
+  for (const method of ['PURGE', 'OPTIONS', 'GET']) {
+    const response = await first.app.request('/any', { method, headers: { prefer: 'wait=0' } })
+    ids.push(response.headers.get('gw-run')!)
+  }
+  const second = appOn(async () => {})
+  await second.checkpoints.start()
+  const outcomes = await Promise.all(ids.map((id) => second.checkpoints.wait(id, { timeoutMs: 5_000 })))
+  expect(outcomes.map((outcome) => new TextDecoder().decode(outcome?.body))).toEqual(['PURGE', 'OPTIONS', 'GET'])
+})
+
+test('checkpoint R3: a durable route that nothing follows is refused by `serve`, before a resumed run is answered 404', () => {
+  const { checkpoints } = processOn()
+  const app = new Hono()
+  app.use('/all/*', durable({ checkpoints, operation: 'all' }))
+  app.post('/all/a', (c) => c.text('a'))
+  expect(() => checkpoints.serve(app)).toThrow(/`all`/)
+})
