@@ -176,7 +176,10 @@ function eventStream(
       beatLater()
     },
     async pull(controller) {
-      const { done, value } = await events.next()
+      const { done, value } = await events.next().catch((error: unknown) => {
+        end()
+        throw error
+      })
       if (done) {
         end()
         controller.close()

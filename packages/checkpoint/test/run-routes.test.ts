@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import { expect, test } from 'vitest'
 import { runRoutes } from '../src/index.ts'
+import { memoryCheckpointStore } from '../src/stores/memory.ts'
 import { type Handler, processOn } from './fixture.ts'
 
 function served(handler: Handler) {
@@ -76,4 +77,19 @@ test('checkpoint W1: the events of a run end with its end, and who comes back wi
   const rest = await (await ask(`${id}/events`, { headers: { 'last-event-id': events.at(-2)!['id'] } })).text()
   expect(rest).toBe(`${text.split('\n\n').at(-2)}\n\n`)
   expect(await (await ask(`${id}/events`, { headers: { 'last-event-id': events.at(-1)!['id'] } })).text()).toBe('')
+})
+
+test('checkpoint W1: a stream of events that the store breaks off is open no more', async () => {
+  const store = memoryCheckpointStore()
+  const { steps } = store
+  const { checkpoints, send } = processOn(store, () => new Promise(() => {}))
+  const app = new Hono().route('/requests', runRoutes({ checkpoints, maxStreams: 1 }))
+  const id = await send()
+  for (const _ of [1, 2]) {
+    store.steps = () => Promise.reject(new Error('away'))
+    const broken = await app.request(`/requests/${id}/events`)
+    expect(broken.status).toBe(200)
+    await expect(broken.text()).rejects.toThrow('away')
+    store.steps = steps
+  }
 })
