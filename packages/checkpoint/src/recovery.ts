@@ -5,7 +5,7 @@ import type { LocalNode } from './local-node.ts'
 import type { Resumer } from './operation.ts'
 import { problemOutcome } from './outcome.ts'
 import { newRunId } from './run-id.ts'
-import type { RunRecord } from './run-record.ts'
+import type { RunRecord, StepRecord } from './run-record.ts'
 import type { Claimed, Pulse, StoreNews } from './store.ts'
 
 const batch = 100
@@ -185,11 +185,33 @@ export class Recovery {
       this.#done(run)
       return
     }
-    const live = node.runOf(run, other && operation.onVersion === 'restart' ? [] : steps)
+    if (other && operation.onVersion === 'restart' && !run.cancelRequested) {
+      await this.#restart(run, steps, operation.version)
+      return
+    }
+    const live = node.runOf(run, steps)
     if (run.cancelRequested) live.rewind(cancelledPlan)
     this.#driver()
       .drive(run, live, () => resumer(live, run, input), operation)
       .catch(node.report)
+  }
+
+  /** Forgets what was kept together with the older version, so that what is kept from then on counts. */
+  async #restart(run: RunRecord, steps: readonly StepRecord[], version: string): Promise<void> {
+    const { store, now } = this.#node
+    const { id, fence, attempt } = run
+    const updatedAt = now()
+    const drop = steps
+      .filter(({ state }) => state !== 'signal')
+      .map(({ name, occurrence, state }) => ({ name, occurrence, state }))
+    const unit = store.unit()
+    unit.add(
+      store.suspend({ id, fence }, { status: 'parked', reason: 'restarts', wakeAt: undefined, attempt, updatedAt }),
+    )
+    unit.add(store.requeue({ id, revision: run.revision + 1, drop, keep: [], version, updatedAt }))
+    await unit.commit()
+    this.#done(run)
+    this.sweepAt(updatedAt)
   }
 
   async #cancelled(run: RunRecord): Promise<void> {

@@ -103,6 +103,8 @@ export interface Requeue {
   readonly drop: readonly { readonly name: string; readonly occurrence: number; readonly state: StepState }[]
   /** Things that are kept in addition. */
   readonly keep: readonly StepRecord[]
+  /** Replaces the version under which it runs. */
+  readonly version?: string
   readonly updatedAt: number
 }
 

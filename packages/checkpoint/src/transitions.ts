@@ -122,7 +122,7 @@ export function signalled(run: RunRecord | undefined, updatedAt: number): Transi
 
 const resumable: ReadonlySet<string> = new Set(['failed', 'dead', 'parked', 'waiting', 'cancelled'])
 
-export function requeued(run: RunRecord | undefined, { revision, updatedAt }: Requeue): Transition {
+export function requeued(run: RunRecord | undefined, { revision, version, updatedAt }: Requeue): Transition {
   if (run === undefined) return 'not_found'
   if (run.revision !== revision) return 'stale'
   if (!resumable.has(run.status)) return 'not_resumable'
@@ -136,6 +136,7 @@ export function requeued(run: RunRecord | undefined, { revision, updatedAt }: Re
     recoveries: 0,
     cancelRequested: false,
     updatedAt,
+    ...(version === undefined ? {} : { version }),
   })
 }
 
