@@ -28,9 +28,15 @@ export async function fetchOnce(url: string | URL, init: RequestInit, context: S
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     })
   }
+  const kept = new Headers(response.headers)
+  if (kept.has('content-encoding')) {
+    // The bytes are kept as `fetch` has decoded them.
+    kept.delete('content-encoding')
+    kept.delete('content-length')
+  }
   return {
     status: response.status,
-    headers: [...response.headers],
+    headers: [...kept],
     body: new Uint8Array(await response.arrayBuffer()),
   }
 }
