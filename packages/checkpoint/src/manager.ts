@@ -115,6 +115,8 @@ export class CheckpointManager {
   async stop({ gracefulShutdownMs = 30_000 }: { readonly gracefulShutdownMs?: number } = {}): Promise<void> {
     const node = this.#node
     node.stopping = true
+    // A start that is under way would take a lease after this gave it up.
+    await this.#started?.catch(() => {})
     await this.#recovery.stop()
     if (node.live.size > 0)
       await within(Promise.all([...node.live.values()].map(({ settled }) => settled)), gracefulShutdownMs, this.timers)

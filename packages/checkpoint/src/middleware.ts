@@ -6,13 +6,13 @@ import { invalid } from './manager-options.ts'
 import type { Operation, Settled } from './operation.ts'
 import { responseOf } from './outcome.ts'
 import { boundedBytes } from './pieces.ts'
-import { acceptedResponse, appliedText, preferenceOf } from './preferences.ts'
+import { acceptedResponse, appliedText, type Preference, preferenceOf } from './preferences.ts'
 import { problem } from './problem.ts'
 import { durableRoutes } from './resume.ts'
 import { type Frequency, strategies } from './retention.ts'
 import { defaultRetry, type RetryPolicy } from './retry.ts'
 import type { Run } from './run.ts'
-import type { RunInput } from './run-record.ts'
+import type { RunInput, RunRecord } from './run-record.ts'
 import type { Timers } from './timers.ts'
 import { refusalOf } from './unit.ts'
 import { withoutSecretParameters } from './without-secrets.ts'
@@ -123,8 +123,7 @@ function operationOf(options: DurableOptions): Operation {
 
 async function durablePart(c: Context, next: Next, options: DurableOptions, operation: Operation): Promise<Response> {
   const { checkpoints, principal, subject } = options
-  if (checkpoints.stopping)
-    return problem(503, 'stopping', 'This process is shutting down and takes no new requests', { 'retry-after': '1' })
+  if (checkpoints.stopping) return stopping()
   try {
     await checkpoints.start()
   } catch (error) {
@@ -135,6 +134,8 @@ async function durablePart(c: Context, next: Next, options: DurableOptions, oper
   if (body === undefined)
     return problem(413, 'body_too_large', `The body is longer than ${maxBodyBytes} bytes`, { connection: 'close' })
 
+  // The body may have taken long to come.
+  if (checkpoints.stopping) return stopping()
   const preference = preferenceOf(c.req.header('prefer'))
   let record = checkpoints.newRecord(preference.respondAsync, {
     requestId: requestIdOf(c),
@@ -151,6 +152,29 @@ async function durablePart(c: Context, next: Next, options: DurableOptions, oper
     if (refusalOf(error) !== undefined) return problem(409, 'run_not_accepted', 'The request was not accepted')
     return storeProblem(record.id, error)
   }
+  if (options.onDisconnect !== 'cancel' || preference.respondAsync)
+    return answerTo(c, next, record, preference, operation, checkpoints)
+  const { signal } = c.req.raw
+  const cancel = () => void checkpoints.cancel(record.id, { actor: 'client disconnect' }).catch(() => {})
+  signal.addEventListener('abort', cancel)
+  if (signal.aborted) cancel()
+  try {
+    return await answerTo(c, next, record, preference, operation, checkpoints)
+  } finally {
+    // A client that has its 202 may go.
+    signal.removeEventListener('abort', cancel)
+  }
+}
+
+/** Runs the handlers of an accepted run, or has it run later, and answers for it. */
+async function answerTo(
+  c: Context,
+  next: Next,
+  record: RunRecord,
+  preference: Preference,
+  operation: Operation,
+  checkpoints: CheckpointManager,
+): Promise<Response> {
   if (record.status === 'queued') {
     if (preference.respondAsync && preference.waitMs === undefined)
       return acceptedResponse(record.id, 'queued', 'respond-async')
@@ -164,13 +188,6 @@ async function durablePart(c: Context, next: Next, options: DurableOptions, oper
 
   const run = checkpoints.runOf(record)
   c.set('run', run)
-  if (options.onDisconnect === 'cancel') {
-    c.req.raw.signal.addEventListener(
-      'abort',
-      () => void checkpoints.cancel(record.id, { actor: 'client disconnect' }).catch(() => {}),
-      { once: true },
-    )
-  }
   let answered = false
   let handled: Promise<void> | undefined
   const settled = checkpoints.drive(
@@ -274,7 +291,7 @@ async function boundedBody(c: Context, maxBytes: number): Promise<Uint8Array | u
 
 function inputOf(c: Context, { headers = [], query = [], persist = [] }: DurableOptions, body: Uint8Array): RunInput {
   const kept: [string, string][] = []
-  for (const name of [...keptHeaders, ...headers]) {
+  for (const name of new Set([...keptHeaders, ...headers.map((name) => name.toLowerCase())])) {
     const value = c.req.header(name)
     if (value !== undefined) kept.push([name, value])
   }
@@ -284,7 +301,8 @@ function inputOf(c: Context, { headers = [], query = [], persist = [] }: Durable
 
 /** Any other type would come back from a database as another value, which the row's CRC takes for damage. */
 function textOrNone(name: string, value: unknown): string | undefined {
-  if (value !== undefined && typeof value !== 'string') throw invalid(name, 'a function that gives a text', value)
+  if (value === undefined || value === null) return undefined
+  if (typeof value !== 'string') throw invalid(name, 'a function that gives a text', value)
   return value
 }
 
@@ -302,6 +320,9 @@ const notApplied: ReadonlySet<unknown> = new Set([
   'closed',
   'unavailable',
 ])
+
+const stopping = () =>
+  problem(503, 'stopping', 'This process is shutting down and takes no new requests', { 'retry-after': '1' })
 
 const nothingRan = () =>
   problem(503, 'storage_unavailable', 'The request could not be recorded; nothing ran', { 'retry-after': '1' })

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { durable } from '../src/index.ts'
 import { memoryCheckpointStore } from '../src/stores/memory.ts'
 import { sqliteCheckpointStore } from '../src/stores/sqlite.ts'
-import { processOn, sqlite } from './fixture.ts'
+import { gate, processOn, sqlite } from './fixture.ts'
 
 test('checkpoint A1: a principal, subject, stage or progress of another type is refused by name, and no row is damaged', async () => {
   const store = sqliteCheckpointStore({ db: await sqlite() })
@@ -68,4 +68,49 @@ test('checkpoint R3: a durable route that nothing follows is refused by `serve`,
   app.use('/all/*', durable({ checkpoints, operation: 'all' }))
   app.post('/all/a', (c) => c.text('a'))
   expect(() => checkpoints.serve(app)).toThrow(/`all`/)
+})
+
+test('checkpoint R3: a header that is kept anyway and named too comes back once', async () => {
+  const store = memoryCheckpointStore()
+  const left = processOn(store, () => new Promise(() => {}), {}, { headers: ['Content-Type', 'X-A', 'x-a'] })
+  const id = (await left.post({}, { 'x-a': 'a', prefer: 'wait=0' })).headers.get('gw-run')!
+  const headers = (await store.input(id))!.headers
+  expect(headers.filter(([name]) => /^(content-type|x-a)$/i.test(name))).toEqual([
+    ['content-type', 'application/json'],
+    ['x-a', 'a'],
+  ])
+})
+
+test('checkpoint R5: a request whose body is still on its way when the process stops is refused', async () => {
+  let entries = 0
+  const { checkpoints, app } = processOn(undefined, () => entries++)
+  await checkpoints.start()
+  const reads = gate()
+  const rest = gate()
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      reads.open()
+      await rest.passed
+      controller.enqueue(new TextEncoder().encode('{}'))
+      controller.close()
+    },
+  })
+  const answer = app.request(new Request('http://h/jobs/a', { method: 'POST', body, duplex: 'half' } as RequestInit))
+  await reads.passed
+  await checkpoints.stop()
+  rest.open()
+  expect([(await answer).status, entries]).toEqual([503, 0])
+})
+
+test('checkpoint R5: a process that stops while it starts leaves no lease', async () => {
+  const store = memoryCheckpointStore({ shared: true })
+  const opening = gate()
+  store.open = () => opening.passed
+  const { checkpoints } = processOn(store)
+  const started = checkpoints.start()
+  const stopped = checkpoints.stop()
+  await new Promise((resolve) => setTimeout(resolve, 0))
+  opening.open()
+  await Promise.all([started, stopped])
+  expect(await store.owners!()).toEqual([])
 })

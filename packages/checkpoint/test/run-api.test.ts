@@ -1,5 +1,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { gzipSync } from 'node:zlib'
 import { expect, test } from 'vitest'
 import { ParkError, type Run } from '../src/index.ts'
 import { memoryCheckpointStore } from '../src/stores/memory.ts'
@@ -299,6 +300,18 @@ test('checkpoint S4, O3: run.fetch sends its own key, the same at each try, and 
   expect(keys[0]).toBe(keys[1])
 })
 
+test('checkpoint S4: an answer of `run.fetch` that came compressed is kept as what it says', async () => {
+  const server = createServer((_, response) => {
+    response.writeHead(200, { 'content-encoding': 'gzip', 'content-type': 'text/plain' }).end(gzipSync('plain'))
+  })
+  await new Promise<void>((resolve) => server.listen(0, resolve))
+  atEnd(async () => void server.close())
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+  const { post } = processOn(undefined, (run) => run.fetch('get', url))
+  const response = await post()
+  expect([await response.text(), response.headers.get('content-encoding')]).toEqual(['plain', null])
+})
+
 test('checkpoint F1: under each frequency a crash repeats what the documentation says', async () => {
   for (const [frequency, expected] of [
     ['every-step', ['a', 'b', 'c', 'd', 'd']],
@@ -355,6 +368,36 @@ test('checkpoint D2: runs of another version go on, park, or start anew, as the 
     await second.checkpoints.start()
     expect(await second.outcome(id)).toBe(expected)
   }
+})
+
+test('checkpoint D2: a run that was restarted keeps what it does from then on, and its signals', async () => {
+  const store = memoryCheckpointStore()
+  const first = processOn(store, async (run) => {
+    await run.step('a', () => 1)
+    throw new ParkError('deploy', 0)
+  })
+  await first.checkpoints.start()
+  first.checkpoints.serve({ routes: [] })
+  const id = await first.send()
+  await expect.poll(async () => (await first.checkpoints.steps(id)).length).toBe(1)
+  await first.checkpoints.signal(id, 'go', 'went', me)
+  await first.checkpoints.stop()
+  let entries = 0
+  const second = processOn(
+    store,
+    async (run) => {
+      entries++
+      const a = await run.step('a', () => `new ${entries}`)
+      await run.sleep('nap', 1)
+      return [a, await run.waitFor('go')]
+    },
+    {},
+    { version: '2', onVersion: 'restart' },
+  )
+  await second.checkpoints.start()
+  expect(await second.outcome(id)).toBe('201 {"result":["new 1","went"]}')
+  expect(await second.checkpoints.get(id)).toMatchObject({ version: '2' })
+  expect((await second.checkpoints.steps(id)).filter(({ name }) => name === 'a')).toHaveLength(1)
 })
 
 test('checkpoint D2: under `park` a run of another version waits for a person, with both versions named, and a decision lets it go on', async () => {
@@ -446,6 +489,47 @@ test('checkpoint W2: a route may cancel the run of a client that goes away; any 
     const [run] = (await process.checkpoints.list()).runs
     await expect.poll(async () => (await process.checkpoints.get(run!.id))?.status).toBe(status)
   }
+})
+
+test('checkpoint W2: a client that is gone before its request is kept, or while it is queued, has it cancelled; one that has its 202 may go', async () => {
+  const store = memoryCheckpointStore()
+  const hold = gate()
+  const { checkpoints, app } = processOn(
+    store,
+    async (run, body) => {
+      if (body === 'hold') return hold.passed
+      if (!run.signal.aborted) await new Promise((resolve) => run.signal.addEventListener('abort', resolve))
+    },
+    { maxConcurrentRuns: 1 },
+    { onDisconnect: 'cancel' },
+  )
+  const ask = (body: string, signal: AbortSignal, headers: Record<string, string> = {}) =>
+    app.request(new Request('http://h/jobs/a', { method: 'POST', body: JSON.stringify(body), signal, headers }))
+  const newest = async () => (await checkpoints.list()).runs[0]!
+  await checkpoints.start()
+
+  const early = new AbortController()
+  const { unit } = store
+  store.unit = () => {
+    early.abort()
+    store.unit = unit
+    return unit()
+  }
+  expect((await ask('early', early.signal)).status).toBe(409)
+
+  const answered = new AbortController()
+  expect((await ask('hold', answered.signal, { prefer: 'wait=0' })).status).toBe(202)
+  answered.abort()
+  const held = await newest()
+
+  const queued = new AbortController()
+  void ask('queued', queued.signal)
+  await expect.poll(async () => (await newest()).status).toBe('queued')
+  queued.abort()
+  await expect.poll(async () => (await newest()).cancelRequested).toBe(true)
+  hold.open()
+  await expect.poll(async () => (await newest()).status).toBe('cancelled')
+  expect(await checkpoints.get(held.id)).toMatchObject({ cancelRequested: false })
 })
 
 test('checkpoint M1: two updates by hand at once lose nothing', async () => {
