@@ -108,10 +108,18 @@ export function postgresCheckpointStore({ db }: PostgresCheckpointStoreOptions):
       ),
 
     async transact(held, work) {
+      let thrown: unknown
+      const watched = (transaction: unknown) =>
+        work(transaction).catch((error: unknown) => {
+          thrown = error
+          throw error
+        })
       for (let n = 1; ; n++) {
         try {
-          return await transactOnce(db, held, work)
+          return await transactOnce(db, held, watched)
         } catch (error) {
+          // Codes like a connection's come from files and other servers too.
+          if (error === thrown && !isQueryError(error)) throw error
           const state = sqlState(error)
           if (typeof state === 'string' && gone.test(state))
             throw new CheckpointError('storage_unknown', 'The connection of the transaction was lost', { cause: error })
@@ -143,6 +151,11 @@ function transactOnce(
     await unit.commit()
     return kept!
   })
+}
+
+/** Whether a statement of the transaction failed, or what wraps that. */
+function isQueryError(error: unknown): boolean {
+  return error instanceof Error && ('query' in error || isQueryError(error.cause))
 }
 
 /** The code of the innermost error: serialization failure and deadlock are worth another try. */
