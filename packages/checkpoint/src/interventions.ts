@@ -4,6 +4,7 @@ import type { LocalNode } from './local-node.ts'
 import { problemOutcome } from './outcome.ts'
 import { queuedRun } from './queued-run.ts'
 import type { Recovery } from './recovery.ts'
+import { messageOf } from './retry.ts'
 import { finished, precluded, type RunInput, type RunRecord, type StepRecord } from './run-record.ts'
 import type { Requeue } from './store.ts'
 import { refusalOf, type Write } from './unit.ts'
@@ -140,7 +141,7 @@ export class Interventions {
       }
       case 'fail': {
         const outcome = problemOutcome(500, 'run_failed', 'The request was given up')
-        const plan: UnwindPlan = { status: 'failed', reason: decision.reason, outcome }
+        const plan: UnwindPlan = { status: 'failed', reason: messageOf(decision.reason), outcome }
         const marker: StepRecord = {
           ...signalOf('$unwind'),
           state: 'unwinding',

@@ -1,5 +1,6 @@
 import { DivergenceError } from './replay.ts'
 import type { Run } from './run.ts'
+import { storableText } from './run-record.ts'
 import { withoutSecrets } from './without-secrets.ts'
 
 /** How a handler's retryable error is tried again, with the run waiting in the store in between. */
@@ -110,7 +111,8 @@ function parked(reason: string, attempt: number): Verdict {
 /** Query builders write the parameters into their message, drivers their URL; neither must become the run's reason. */
 export function messageOf(error: unknown): string {
   const telling = error instanceof Error && 'params' in error && error.cause instanceof Error ? error.cause : error
-  return withoutSecrets((telling instanceof Error ? telling.message : String(telling)).slice(0, 4_096)).slice(0, 500)
+  const text = (telling instanceof Error ? telling.message : String(telling)).slice(0, 4_096)
+  return storableText(withoutSecrets(text).slice(0, 500))
 }
 
 function field(error: unknown, name: string): unknown {

@@ -107,6 +107,11 @@ export interface Outcome {
   readonly retained: boolean
 }
 
+/** The text as every database holds it: some refuse NUL and half a surrogate pair, which also a cut can leave behind. */
+export function storableText(text: string): string {
+  return text.replace(/[\0\p{Surrogate}]/gu, '\ufffd')
+}
+
 /** The text of a kept value; empty where there is none. */
 export function textOf({ value = '' }: StepRecord): string {
   return typeof value === 'string' ? value : new TextDecoder().decode(value)

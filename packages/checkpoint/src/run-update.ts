@@ -1,5 +1,6 @@
 import { encode } from './codec.ts'
 import { CheckpointError } from './errors.ts'
+import { storableText } from './run-record.ts'
 import type { RunPatch } from './store.ts'
 
 /** Where a run is, for people, and fields that are merged into its data. */
@@ -23,7 +24,7 @@ export function patchOf({ stage, progress, ...fields }: RunUpdate, updatedAt: nu
     throw new CheckpointError('not_serializable', 'Expected no field named `$gw` or `__proto__`')
   return {
     updatedAt,
-    ...(stage === undefined ? {} : { stage }),
+    ...(stage === undefined ? {} : { stage: storableText(stage) }),
     ...(progress === undefined ? {} : { progress }),
     ...(Object.keys(fields).length > 0 ? { merge: encode(fields) } : {}),
   }

@@ -3,7 +3,7 @@ import { freshDatabase } from '@gw/services'
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import { describe, expect, test } from 'vitest'
-import type { CheckpointStore } from '../src/index.ts'
+import { type CheckpointStore, ParkError } from '../src/index.ts'
 import { postgresCheckpointStore } from '../src/stores/postgres.ts'
 import { testCheckpointStore } from '../src/testing.ts'
 import { refusalOf, type Write } from '../src/unit.ts'
@@ -91,4 +91,64 @@ test('checkpoint O2, C1: an outcome is judged by the row as it is, also where an
   expect(await commit(owner, owner.finish(plain, { ...ending, status: 'failed' }))).toBe('already_finished')
   expect(await other.outcome(plain.id)).toEqual(outcome)
   expect(await other.counts()).toMatchObject({ running: 1, completed: 2, cancelled: 1 })
+})
+
+async function ownStore(): Promise<CheckpointStore> {
+  const client = connectPostgres(await freshDatabase())
+  const db = postgresDatabase(drizzle(client))
+  atEnd(async () => {
+    await db.close()
+    await client.end()
+  })
+  return postgresCheckpointStore({ db })
+}
+
+test('checkpoint O3: a reason or a stage with characters that PostgreSQL does not hold ends the run like any other', async () => {
+  const texts = ['nul \0 here', `${'x'.repeat(499)}😀`, 'lone \udc00 here']
+  const { checkpoints, post } = processOn(await ownStore(), async (run, body) => {
+    const text = texts[body as number]!
+    if (text.length < 500) await run.update({ stage: text })
+    throw new Error(text)
+  })
+  for (const [n] of texts.entries()) {
+    const response = await post(n)
+    const run = await checkpoints.get(response.headers.get('gw-run')!)
+    expect([response.status, run?.status]).toEqual([500, 'failed'])
+    expect(run!.reason!.slice(0, 4)).toBe(texts[n]!.slice(0, 4))
+  }
+})
+
+test('checkpoint S5: what the function of a transaction throws fails the step, whatever its code looks like', async () => {
+  const thrown = [
+    Object.assign(new Error('no such file'), { code: 'ENOENT' }),
+    new TypeError('fetch failed', { cause: Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }) }),
+  ]
+  const { post } = processOn(await ownStore(), (run, body) =>
+    run
+      .transaction('work', async () => {
+        throw thrown[body as number]
+      })
+      .catch((error: Error) => `caught ${error.message}`),
+  )
+  for (const [n, error] of thrown.entries()) {
+    const response = await post(n)
+    expect([response.status, await response.json()]).toEqual([201, { result: `caught ${error.message}` }])
+  }
+})
+
+test('checkpoint D2: a run of another version restarts on PostgreSQL too', async () => {
+  const store = await ownStore()
+  const first = processOn(store, async (run) => {
+    await run.step('a', () => 1)
+    throw new ParkError('deploy', 0)
+  })
+  await first.checkpoints.start()
+  first.checkpoints.serve({ routes: [] })
+  const id = await first.send()
+  await expect.poll(async () => (await first.checkpoints.get(id))?.status).toBe('waiting')
+  await first.checkpoints.stop()
+  const second = processOn(store, (run) => run.step('a', () => 'new'), {}, { version: '2', onVersion: 'restart' })
+  await second.checkpoints.start()
+  expect(await second.outcome(id)).toBe('201 {"result":"new"}')
+  expect(await store.get(id)).toMatchObject({ version: '2' })
 })
