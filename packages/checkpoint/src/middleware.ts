@@ -1,9 +1,10 @@
 import type { Context, Env, MiddlewareHandler, Next } from 'hono'
 import { encode } from './codec.ts'
-import { CheckpointError, ParkError } from './errors.ts'
+import { ParkError } from './errors.ts'
 import type { CheckpointManager } from './manager.ts'
 import { invalid } from './manager-options.ts'
 import type { Operation, Settled } from './operation.ts'
+import { aboveZero, aFunction, checkOptions, having, type OptionRule, zeroOrMore } from './option-rules.ts'
 import { responseOf } from './outcome.ts'
 import { boundedBytes } from './pieces.ts'
 import { acceptedResponse, appliedText, type Preference, preferenceOf } from './preferences.ts'
@@ -65,31 +66,13 @@ const keptHeaders: ReadonlySet<string> = new Set([
   'traceparent',
   'tracestate',
 ])
-const known: ReadonlySet<string> = new Set([
-  'checkpoints',
-  'operation',
-  'version',
-  'onVersion',
-  'persist',
-  'headers',
-  'query',
-  'principal',
-  'subject',
-  'strategy',
-  'frequency',
-  'retentionMs',
-  'around',
-  'maxBodyBytes',
-  'retry',
-  'onDisconnect',
-])
-
 /**
  * Makes the handlers that follow on its route survive the process: the request is recorded before they run, finished steps are
  * kept, and the answer is durable before its first byte leaves.
  */
 export function durable(options: DurableOptions): MiddlewareHandler<DurableEnv> {
-  check(options)
+  checkOptions(options, rules)
+  checkOptions(options.retry ?? {}, retryRules)
   const { checkpoints, around } = options
   const operation = operationOf(options)
   checkpoints.declare(operation)
@@ -351,28 +334,53 @@ function codeOf(error: unknown): unknown {
   return error instanceof Error && 'code' in error ? error.code : undefined
 }
 
-function check(options: DurableOptions): void {
-  for (const name of Object.keys(options))
-    if (!known.has(name)) throw new CheckpointError('invalid_option', `Unknown option \`${name}\``)
-  const { operation, maxBodyBytes } = options
-  if (typeof operation !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(operation))
-    throw invalid('operation', '1 to 200 visible ASCII characters', operation)
-  const { retentionMs, frequency, strategy } = options
-  if (retentionMs !== undefined && !(Number.isFinite(retentionMs) && retentionMs > 0))
-    throw invalid('retentionMs', 'a finite number above 0', retentionMs)
-  if (strategy !== undefined && !Object.hasOwn(strategies, strategy))
-    throw invalid('strategy', 'financial, analytics or reporting', strategy)
-  const everySteps = typeof frequency === 'object' ? frequency.everySteps : 1
-  if (
-    !(
-      frequency === undefined ||
-      typeof frequency === 'object' ||
-      frequency === 'every-step' ||
-      frequency === 'stage-boundaries'
-    ) ||
-    !(Number.isInteger(everySteps) && everySteps > 0)
-  )
-    throw invalid('frequency', '`every-step`, `stage-boundaries` or `{ everySteps: n }`', JSON.stringify(frequency))
-  if (maxBodyBytes !== undefined && !(Number.isInteger(maxBodyBytes) && maxBodyBytes > 0))
-    throw invalid('maxBodyBytes', 'a whole number above 0', maxBodyBytes)
+const texts: OptionRule = {
+  expected: 'a list of texts',
+  accepts: (value) => Array.isArray(value) && value.every((each) => typeof each === 'string'),
+}
+const count: OptionRule = {
+  expected: 'a whole number above 0',
+  accepts: (value) => Number.isInteger(value) && Number(value) > 0,
+}
+
+function oneOf(...names: readonly string[]): OptionRule {
+  return { expected: names.join(' or '), accepts: (value) => names.includes(value as string) }
+}
+
+const rules: Readonly<Record<keyof DurableOptions, OptionRule>> = {
+  checkpoints: { ...having('a `CheckpointManager`', 'accept', 'drive'), required: true },
+  operation: {
+    expected: '1 to 200 visible ASCII characters',
+    accepts: (value) => typeof value === 'string' && /^[\x21-\x7e]{1,200}$/.test(value),
+    required: true,
+  },
+  version: { expected: 'a text', accepts: (value) => typeof value === 'string' },
+  onVersion: oneOf('continue', 'park', 'restart'),
+  persist: texts,
+  headers: texts,
+  query: texts,
+  principal: aFunction,
+  subject: aFunction,
+  strategy: oneOf(...Object.keys(strategies)),
+  frequency: {
+    expected: '`every-step`, `stage-boundaries` or `{ everySteps: n }`',
+    accepts: (value) =>
+      value === 'every-step' ||
+      value === 'stage-boundaries' ||
+      (typeof value === 'object' && count.accepts((value as { everySteps?: unknown } | null)?.everySteps)),
+  },
+  retentionMs: aboveZero,
+  around: aFunction,
+  maxBodyBytes: count,
+  retry: { expected: 'an object', accepts: (value) => typeof value === 'object' && value !== null },
+  onDisconnect: oneOf('continue', 'cancel'),
+}
+
+const retryRules: Readonly<Record<keyof RetryPolicy, OptionRule>> = {
+  maxAttempts: aboveZero,
+  initialMs: zeroOrMore,
+  factor: zeroOrMore,
+  maxMs: zeroOrMore,
+  jitterRatio: zeroOrMore,
+  retryable: aFunction,
 }

@@ -1,6 +1,6 @@
 import { Hono } from 'hono'
 import { expect, test } from 'vitest'
-import { durable } from '../src/index.ts'
+import { type DurableOptions, durable } from '../src/index.ts'
 import { memoryCheckpointStore } from '../src/stores/memory.ts'
 import { sqliteCheckpointStore } from '../src/stores/sqlite.ts'
 import { gate, processOn, sqlite } from './fixture.ts'
@@ -113,4 +113,34 @@ test('checkpoint R5: a process that stops while it starts leaves no lease', asyn
   opening.open()
   await Promise.all([started, stopped])
   expect(await store.owners!()).toEqual([])
+})
+
+test('checkpoint A1: options of a route that cannot be right are refused by name when it is made', () => {
+  const wrong: readonly object[] = [
+    { operation: 'a b' },
+    { version: 2 },
+    { onVersion: 'parked' },
+    { persist: 'userId' },
+    { headers: 'x-a' },
+    { query: [1] },
+    { principal: 'ann' },
+    { subject: 'ann' },
+    { strategy: 'toString' },
+    { frequency: { everySteps: 1.5 } },
+    { retentionMs: '1' },
+    { around: {} },
+    { maxBodyBytes: Number.NaN },
+    { retry: 3 },
+    { onDisconnect: 'abort' },
+    { unknown: 1 },
+  ]
+  for (const options of wrong) {
+    const [name] = Object.keys(options)
+    expect(() => processOn(undefined, () => 1, {}, options)).toThrow(new RegExp(`\`${name}\``))
+  }
+  for (const [name, value] of Object.entries({ maxAttempts: Number.NaN, initialMs: '1', retryable: true, attempts: 3 }))
+    expect(() => processOn(undefined, () => 1, {}, { retry: { [name]: value } })).toThrow(new RegExp(`\`${name}\``))
+  const { checkpoints } = processOn()
+  for (const options of [{ checkpoints }, { operation: 'x' }, { checkpoints: {}, operation: 'x' }])
+    expect(() => durable(options as DurableOptions)).toThrow(/`(?:operation|checkpoints)`/)
 })
