@@ -76,10 +76,23 @@ export async function attempt<Value>(
       if (parks || n >= maxAttempts || retry?.retryable?.(error) === false) throw error
       const { initialMs = 100, factor = 2, maxMs = 30_000, jitterRatio = 0.2 } = retry!
       const waitMs = Math.min(maxMs, initialMs * factor ** (n - 1)) * (1 + jitterRatio * (ports.random() - 0.5))
-      await new Promise((resolve) => ports.timers.setTimeout(() => resolve(undefined), waitMs))
+      await pause(ports, waitMs)
       ports.check()
     }
   }
+}
+
+/** Is over at once where the run is stopped. */
+function pause({ timers, signal }: AttemptPorts, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const over = () => {
+      timers.clearTimeout(timer)
+      signal.removeEventListener('abort', over)
+      resolve()
+    }
+    const timer = timers.setTimeout(over, ms)
+    signal.addEventListener('abort', over)
+  })
 }
 
 function once<Value>(

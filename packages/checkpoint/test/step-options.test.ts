@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { memoryCheckpointStore } from '../src/stores/memory.ts'
 import type { Timers } from '../src/timers.ts'
-import { processOn } from './fixture.ts'
+import { gate, processOn } from './fixture.ts'
 
 /** Timers that end at once and remember how long they were set for. */
 function instantTimers(): Timers & { readonly waited: number[] } {
@@ -82,4 +82,23 @@ test('checkpoint S3: a step that takes longer than `timeoutMs` has its signal ab
   )
   expect(await (await post()).json()).toEqual({ result: 'step_timeout' })
   expect(reason).toMatchObject({ code: 'step_timeout' })
+})
+
+test('checkpoint C1: a step that waits for its next try ends at once when its run is cancelled', async () => {
+  const failed = gate()
+  const { checkpoints, post } = processOn(memoryCheckpointStore(), (run) =>
+    run.step(
+      'work',
+      () => {
+        failed.open()
+        throw new Error('no')
+      },
+      { retry: { initialMs: 3_600_000, maxMs: 3_600_000 } },
+    ),
+  )
+  const answer = post()
+  await failed.passed
+  const [run] = (await checkpoints.list()).runs
+  await checkpoints.cancel(run!.id, { actor: 'me' })
+  expect((await answer).status).toBe(409)
 })
