@@ -142,7 +142,7 @@ export class Recovery {
         this.#done(run)
       } else if (resumer !== undefined) await this.#resume(run, resumer)
       else if (run.cancelRequested) await this.#cancelled(run)
-      else this.#byHand.resume(run)
+      else this.#byHand.resume((await this.#node.store.get(run.id)) ?? run)
     } catch (error) {
       this.#node.spoken.delete(run.id)
       this.#node.report(error)

@@ -11,6 +11,7 @@ import { memoryCheckpointStore } from '../src/stores/memory.ts'
 import { type SealedCheckpointStoreOptions, sealedCheckpointStore } from '../src/stores/sealed.ts'
 import { sqliteCheckpointStore } from '../src/stores/sqlite.ts'
 import { tieredCheckpointStore } from '../src/stores/tiered.ts'
+import { gate, processOn } from './fixture.ts'
 import { memoryKeyring } from './fixture-keyring.ts'
 import {
   commit,
@@ -314,4 +315,38 @@ test('checkpoint T3: options that cannot be right are refused when the store is 
     { store, compressAboveBytes: Number.NaN },
   ])
     expect(() => sealedCheckpointStore(options as never)).toThrow(/Expected|Unknown/)
+})
+
+test('checkpoint T3, R2: a run whose key is missing is reported, and does not keep others from being taken up, nor itself from being cancelled', async () => {
+  const memory = memoryCheckpointStore()
+  const [older, newer] = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)]
+  const sealedWith = (current: string, ...keys: [string, Uint8Array][]) =>
+    sealedCheckpointStore({ store: memory, keys: { current, keys: new Map(keys) } })
+  const ids: string[] = []
+  for (const [name, key] of [
+    ['older', older],
+    ['newer', newer],
+  ] as const) {
+    const updated = gate()
+    const left = processOn(sealedWith(name, [name, key]), async (run) => {
+      await run.update({ seen: true })
+      updated.open()
+      await new Promise(() => {})
+    })
+    const byHand = await left.checkpoints.create({ operation: 'by-hand', data: { name } })
+    ids.push((await left.post({}, { prefer: 'wait=0' })).headers.get('gw-run')!, byHand)
+    await updated.passed
+  }
+  const errors: unknown[] = []
+  const { checkpoints, outcome } = processOn(sealedWith('newer', ['newer', newer]), () => 'done', {
+    onError: (error) => errors.push(error),
+  })
+  const resumed: unknown[] = []
+  checkpoints.onResume('by-hand', ({ data }) => void resumed.push(data))
+  await checkpoints.start()
+  expect(await outcome(ids[2]!)).toBe('201 {"result":"done"}')
+  expect(resumed).toEqual([{ name: 'newer' }])
+  expect(errors).toMatchObject([{ code: 'key_unknown' }, { code: 'key_unknown' }])
+  await checkpoints.cancel(ids[1]!, { actor: 'me' }).catch(() => {})
+  expect((await memory.get(ids[1]!))?.status).toBe('cancelled')
 })

@@ -72,7 +72,9 @@ export function sealedCheckpointStore(options: SealedCheckpointStoreOptions): Ch
     }
   }
   const openRuns = (runs: readonly RunRecord[]): Promise<RunRecord[]> => Promise.all(runs.map(openRun))
-  const openResult = (run: unknown): Promise<RunRecord> => openRun(run as RunRecord)
+  /** What was committed is so, also where the data of a run cannot be read: whoever needs that reads the run, and hears why not. */
+  const openResult = (run: unknown): Promise<RunRecord> =>
+    openRun(run as RunRecord).catch(() => ({ ...(run as RunRecord), data: undefined }))
   const sealSteps = async (
     run: string,
     steps: readonly StepRecord[],
@@ -122,7 +124,7 @@ export function sealedCheckpointStore(options: SealedCheckpointStoreOptions): Ch
       opening(store.claim(claim), async (result) => {
         const { runs, nextWakeAt } = result as Claimed
         for (const run of runs) subjects.learn(run)
-        return { runs: await openRuns(runs), nextWakeAt } satisfies Claimed
+        return { runs: await Promise.all(runs.map(openResult)), nextWakeAt } satisfies Claimed
       }),
     cancel: (id, updatedAt) => opening(store.cancel(id, updatedAt), openResult),
     signal: (id, name, value, updatedAt) =>
