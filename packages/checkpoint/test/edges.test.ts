@@ -1,4 +1,4 @@
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import { expect, test } from 'vitest'
 import { type DurableOptions, durable } from '../src/index.ts'
 import { memoryCheckpointStore } from '../src/stores/memory.ts'
@@ -38,14 +38,14 @@ test('checkpoint A1: a start that the store is away for is 503, and the next req
   expect((await post()).status).toBe(201)
 })
 
-test('checkpoint R3: a resumed request has the method that it came with, whatever that was', async () => {
+test('checkpoint R3: a resumed request has the method and the request id that it came with, whatever they were', async () => {
   const left = memoryCheckpointStore()
   const appOn = (handler: () => Promise<void>) => {
     const { checkpoints } = processOn(left)
     const app = new Hono()
     app.all('/any', durable({ checkpoints, operation: 'any' }), async (c) => {
       await handler()
-      return c.text(c.req.method)
+      return c.text(`${c.req.method} ${(c as Context).get('requestId')}`)
     })
     checkpoints.serve(app)
     return { checkpoints, app }
@@ -53,13 +53,20 @@ test('checkpoint R3: a resumed request has the method that it came with, whateve
   const first = appOn(() => new Promise(() => {}))
   const ids: string[] = []
   for (const method of ['PURGE', 'OPTIONS', 'GET']) {
-    const response = await first.app.request('/any', { method, headers: { prefer: 'wait=0' } })
+    const response = await first.app.request('/any', {
+      method,
+      headers: { prefer: 'wait=0', 'x-request-id': `id-${method}` },
+    })
     ids.push(response.headers.get('gw-run')!)
   }
   const second = appOn(async () => {})
   await second.checkpoints.start()
   const outcomes = await Promise.all(ids.map((id) => second.checkpoints.wait(id, { timeoutMs: 5_000 })))
-  expect(outcomes.map((outcome) => new TextDecoder().decode(outcome?.body))).toEqual(['PURGE', 'OPTIONS', 'GET'])
+  expect(outcomes.map((outcome) => new TextDecoder().decode(outcome?.body))).toEqual([
+    'PURGE id-PURGE',
+    'OPTIONS id-OPTIONS',
+    'GET id-GET',
+  ])
 })
 
 test('checkpoint R3: a durable route that nothing follows is refused by `serve`, before a resumed run is answered 404', () => {
