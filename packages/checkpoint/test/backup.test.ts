@@ -4,6 +4,7 @@ import { openDatabase } from '@gw/sqlite'
 import { Hono } from 'hono'
 import { afterAll, expect, test as sequential, vi } from 'vitest'
 import { segmentNames } from '../src/backup.ts'
+import { readBundle } from '../src/bundle.ts'
 import type { ColdStore } from '../src/cold.ts'
 import { CheckpointManager, durable } from '../src/index.ts'
 import { finished } from '../src/run-record.ts'
@@ -423,4 +424,56 @@ test('checkpoint T2: a last backup is made on `close`', async () => {
   const into = memoryCheckpointStore()
   await restore({ cold, into, now: () => start })
   expect((await into.outcome(run.id))?.status).toBe(201)
+})
+
+test('checkpoint T2: on a shared store a pass has what other nodes ended, also where their clocks are behind', async () => {
+  const primary = memoryCheckpointStore({ shared: true })
+  const { store, cold, clock } = await backedUp({ primary })
+  await store.backup()
+  const ids: string[] = []
+  for (const behindMs of [0, 30_000]) {
+    clock.now += 100_000
+    await store.backup()
+    ids.push((await completedRun(primary, 'elsewhere', { updatedAt: clock.now - behindMs })).id)
+  }
+  await store.backup()
+  const into = memoryCheckpointStore()
+  await restore({ cold, into, now: () => start })
+  for (const id of ids) expect((await into.outcome(id))?.status).toBe(201)
+})
+
+test('checkpoint T2: of a backup that goes, the mark that it is complete goes first', async () => {
+  const { cold } = await freshCold()
+  const removed: string[] = []
+  const watched: ColdStore = {
+    ...cold,
+    remove(name) {
+      removed.push(name)
+      return cold.remove(name)
+    },
+  }
+  const { store, clock } = await backedUp({ cold: watched })
+  for (let day = 0; day < 4; day++) {
+    await store.backup()
+    clock.now += 25 * 3_600_000
+  }
+  expect(removed.filter((name) => name.startsWith('backup/')).map((name) => name.endsWith('/complete'))).toEqual([
+    true,
+    false,
+    true,
+    false,
+  ])
+})
+
+test('checkpoint T2: a run that changes while it is read is read again, row and answer together', async () => {
+  const store = memoryCheckpointStore()
+  const run = await completedRun(store, 'x')
+  const { outcome } = store
+  let reads = 0
+  store.outcome = async (id) => {
+    if (++reads === 1) await commit(store, store.settle(id))
+    return outcome(id)
+  }
+  const bundle = await readBundle(store, run.id)
+  expect([bundle?.record.revision, reads]).toEqual([run.revision + 1, 2])
 })

@@ -344,6 +344,18 @@ test('checkpoint G1: a cold object goes when its run may be collected, and soon 
   expect((await store.outcome(long.id))?.status).toBe(201)
 })
 
+test('checkpoint G1: a removal that is refused leaves the cold object', async () => {
+  const { store, cold } = await tiersOf()
+  const run = await completedRun(store, 'kept')
+  await store.moveCold()
+  await expect(commit(store, store.remove([{ ...run, revision: run.revision - 1 }]))).rejects.toMatchObject({
+    reason: 'stale',
+  })
+  await store.moveCold()
+  expect(await cold.list('runs/')).toHaveLength(1)
+  expect((await store.outcome(run.id))?.status).toBe(201)
+})
+
 test('checkpoint T4: nothing is put before the probe has passed, and a server that fails it is shown', async () => {
   const { access, bucket } = await freshCold()
   const cold = s3CheckpointStore({
