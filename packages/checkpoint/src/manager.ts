@@ -125,13 +125,14 @@ export class CheckpointManager {
         run.stop(new CheckpointError('stopping', 'This process is shutting down'))
         const record = await node.store.get(id)
         if (record?.fence !== run.fence) return
-        await this.#driver.suspend(record, {
+        const suspension = {
           status: 'queued',
           reason: 'handed over at shutdown',
           wakeAt: undefined,
           attempt: record.attempt,
           updatedAt: node.now(),
-        })
+        } as const
+        await this.#driver.suspend(record, suspension, run)
       }),
     ).catch(node.report)
     await this.#recovery.leave()

@@ -304,3 +304,21 @@ test('checkpoint M1, C1: a checkpoint that was cancelled elsewhere is not comple
   await checkpoints.sweep()
   expect((await checkpoints.get(id))?.status).toBe('cancelled')
 })
+
+test('checkpoint F1, R5: a run that is handed over takes along the finished steps that were to become durable later', async () => {
+  const store = memoryCheckpointStore()
+  const entered = gate()
+  const { checkpoints, send } = processOn(
+    store,
+    async (run) => {
+      await run.step('one', () => 1)
+      await hanging(entered)
+    },
+    {},
+    { frequency: { everySteps: 10 } },
+  )
+  const id = await send()
+  await entered.passed
+  await checkpoints.stop({ gracefulShutdownMs: 0 })
+  expect([(await store.get(id))?.status, (await store.steps(id)).map(({ name }) => name)]).toEqual(['queued', ['one']])
+})
