@@ -8,6 +8,7 @@ import { postgresCheckpointStore } from '../src/stores/postgres.ts'
 import { testCheckpointStore } from '../src/testing.ts'
 import { refusalOf, type Write } from '../src/unit.ts'
 import { atEnd, processOn } from './fixture.ts'
+import { commit, inputOf, recordOf } from './fixture-runs.ts'
 
 describe('postgres', () => {
   testCheckpointStore(test, async () => {
@@ -151,4 +152,16 @@ test('checkpoint D2: a run of another version restarts on PostgreSQL too', async
   await second.checkpoints.start()
   expect(await second.outcome(id)).toBe('201 {"result":"new"}')
   expect(await store.get(id)).toMatchObject({ version: '2' })
+})
+
+test('checkpoint T5, R2: a damaged row on PostgreSQL does not keep other runs from being taken up', async () => {
+  const store = await ownStore()
+  await store.open()
+  const damaged = recordOf({ status: 'queued', owner: undefined, principal: 42 as never })
+  const run = recordOf({ status: 'queued', owner: undefined })
+  for (const each of [damaged, run]) await commit(store, store.accept(each, inputOf('x', { body: Buffer.from('{}') })))
+  await expect(store.get(damaged.id)).rejects.toMatchObject({ code: 'corrupt_record' })
+  const { checkpoints, outcome } = processOn(store, () => 'done')
+  await checkpoints.start()
+  expect(await outcome(run.id)).toBe('201 {"result":"done"}')
 })

@@ -2,11 +2,12 @@ import { expect, test } from 'vitest'
 import { preferenceOf } from '../src/preferences.ts'
 import type { CheckpointStore } from '../src/store.ts'
 import { memoryCheckpointStore } from '../src/stores/memory.ts'
+import { sqliteCheckpointStore } from '../src/stores/sqlite.ts'
 import { runtimeTimers } from '../src/timers.ts'
 import { retryAfterOf } from '../src/upstream.ts'
 import { Waits } from '../src/waits.ts'
-import { gate, processOn } from './fixture.ts'
-import { commit } from './fixture-runs.ts'
+import { gate, processOn, sqlite } from './fixture.ts'
+import { commit, inputOf, recordOf } from './fixture-runs.ts'
 
 const me = { actor: 'me' }
 const never = () => new Promise<never>(() => {})
@@ -321,4 +322,17 @@ test('checkpoint F1, R5: a run that is handed over takes along the finished step
   await entered.passed
   await checkpoints.stop({ gracefulShutdownMs: 0 })
   expect([(await store.get(id))?.status, (await store.steps(id)).map(({ name }) => name)]).toEqual(['queued', ['one']])
+})
+
+test('checkpoint T5, R2: a damaged row is found by who reads it, and does not keep other runs from being taken up', async () => {
+  const store = sqliteCheckpointStore({ db: await sqlite() })
+  await store.open()
+  // What a database gives back is not what the CRC was made of.
+  const damaged = recordOf({ status: 'queued', owner: undefined, principal: 42 as never })
+  const run = recordOf({ status: 'queued', owner: undefined })
+  for (const each of [damaged, run]) await commit(store, store.accept(each, inputOf('x', { body: Buffer.from('{}') })))
+  await expect(store.get(damaged.id)).rejects.toMatchObject({ code: 'corrupt_record' })
+  const { checkpoints, outcome } = processOn(store, () => 'done')
+  await checkpoints.start()
+  expect(await outcome(run.id)).toBe('201 {"result":"done"}')
 })

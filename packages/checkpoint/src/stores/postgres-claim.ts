@@ -6,7 +6,7 @@ import { claimed } from '../transitions.ts'
 import type { KnownRuns } from './known-runs.ts'
 import { json } from './postgres-payload.ts'
 import { raw, replaceRuns, tell } from './postgres-rows.ts'
-import { fromRow, type RunRow } from './run-row.ts'
+import { type RunRow, wholeRuns } from './run-row.ts'
 
 export const beat: Procedure<{ readonly owner: string; readonly leaseMs: number }> = {
   locks: ({ owner }) => [{ name: `node:${owner}`, shared: false }],
@@ -52,7 +52,7 @@ async function take(
       AND (r.cancel_requested = 1 OR r.operation IN (SELECT json_array_elements_text(${json(operations)})))
       ORDER BY ${order} LIMIT ${limit} FOR UPDATE SKIP LOCKED`,
   )
-  return rows.map(fromRow)
+  return wholeRuns(rows)
 }
 
 async function claimOnce(tx: PostgresTransaction, claim: Claim): Promise<Claimed> {

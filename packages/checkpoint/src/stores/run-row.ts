@@ -122,6 +122,17 @@ export function fromRow(row: RunRow): RunRecord {
   }
 }
 
+/** The runs of the rows that are whole: whoever reads a damaged one hears of it, and it must not keep the others from being taken up. */
+export function wholeRuns(rows: readonly RunRow[]): RunRecord[] {
+  return rows.flatMap((row) => {
+    try {
+      return [fromRow(row)]
+    } catch {
+      return []
+    }
+  })
+}
+
 function text(value: Value): string | undefined {
   return value === null ? undefined : String(value)
 }

@@ -39,7 +39,7 @@ import {
   stepPayload,
   stepRow,
 } from './payload-row.ts'
-import { columns, fromRow, type RunRow, toRow } from './run-row.ts'
+import { columns, fromRow, type RunRow, toRow, wholeRuns } from './run-row.ts'
 
 /** What every read of runs begins with. */
 export const select: string = `SELECT ${columns.join(', ')}, crc FROM gw_run`
@@ -226,8 +226,7 @@ export const procedures: Procedures = {
     }
     found.push(...connection.all<RunRow>(claimable.queued, operations, limit))
     found.push(...connection.all<RunRow>(claimable.due, now, operations, limit))
-    const runs = found
-      .map(fromRow)
+    const runs = wholeRuns(found)
       .sort((a, b) => (a.id < b.id ? -1 : 1))
       .slice(0, limit)
       .map((run) => write(connection, run, claimed(run, claim)))
