@@ -52,8 +52,9 @@ export class Interventions {
     if (this.#node.live.has(id)) return 'cancelling'
     await this.#recovery.sweepNow()
     // It may be back in its handler to take its effects back.
-    for (const deadline = this.#node.now() + 1_000; this.#node.live.has(id) && this.#node.now() < deadline; )
-      await this.#node.wakeups.next(id, 1_000)
+    const { live, timers, wakeups } = this.#node
+    for (const deadline = timers.monotonic() + 1_000; live.has(id) && timers.monotonic() < deadline; )
+      await wakeups.next(id, 1_000)
     return (await this.#node.store.get(id))?.status === 'cancelled' ? 'cancelled' : 'cancelling'
   }
 

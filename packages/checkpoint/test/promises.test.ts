@@ -336,3 +336,22 @@ test('checkpoint T5, R2: a damaged row is found by who reads it, and does not ke
   await checkpoints.start()
   expect(await outcome(run.id)).toBe('201 {"result":"done"}')
 })
+
+test('checkpoint C1: a cancellation is answered though effects are taken back for long, also where the clock is set back', async () => {
+  let now = 1_000_000
+  const { checkpoints, send } = processOn(
+    undefined,
+    async (run) => {
+      const compensate = () => {
+        now -= 3_600_000
+        return never()
+      }
+      await run.step('charge', () => 1, { compensate })
+      await run.waitFor('go')
+    },
+    { now: () => now, ...rarely },
+  )
+  const id = await send()
+  await expect.poll(async () => (await checkpoints.get(id))?.status).toBe('waiting')
+  expect(await checkpoints.cancel(id, me)).toBe('cancelling')
+})
