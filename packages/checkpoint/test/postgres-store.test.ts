@@ -165,3 +165,21 @@ test('checkpoint T5, R2: a damaged row on PostgreSQL does not keep other runs fr
   await checkpoints.start()
   expect(await outcome(run.id)).toBe('201 {"result":"done"}')
 })
+
+test('checkpoint S5: a transaction that PostgreSQL gives up in a conflict is done again, and any other failure is not', async () => {
+  const tries: Record<string, number> = {}
+  const { post } = processOn(await ownStore(), (run, body) => {
+    const state = body as string
+    return run
+      .transaction<PostgresTransaction, number>('work', async (tx) => {
+        tries[state] = (tries[state] ?? 0) + 1
+        if (tries[state] < 3)
+          await tx.execute(sql.raw(`DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '${state}'; END $$`))
+        return tries[state]
+      })
+      .catch(() => 'failed')
+  })
+  for (const [state, result] of Object.entries({ '40001': 3, '40P01': 3, '23505': 'failed' }))
+    expect(await (await post(state)).json()).toEqual({ result })
+  expect(tries).toEqual({ '40001': 3, '40P01': 3, '23505': 1 })
+})
