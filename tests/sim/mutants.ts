@@ -125,8 +125,8 @@ export const mutants: readonly Mutant[] = [
     patches: [
       {
         file: `${keys}replay.js`,
-        from: "encoding === 'identity' || accepts(acceptEncoding, encoding))\n        return new Response(body, { status,",
-        to: "encoding === 'identity' || accepts(acceptEncoding, encoding))\n        return new Response(body, { status: 200,",
+        from: "encoding === 'identity' || accepts(acceptEncoding, encoding))\n        return new Response(spilled ?? body, { status,",
+        to: "encoding === 'identity' || accepts(acceptEncoding, encoding))\n        return new Response(spilled ?? body, { status: 200,",
       },
     ],
   },
