@@ -38,7 +38,7 @@ function run(args: readonly string[], PATH: string): unknown {
 
 const head = `# Configuration
 
-\`gateway.config.{ts,js,json,yaml}\`, then the environment, then flags: a later one wins. \`gw config check\` says everything that is wrong at once, with path and expected value; \`gw config print\` shows what the three come to, secrets masked. A changed file, or SIGHUP, puts new routes, upstreams, breakers and limits in force without dropping a request; a file that is not valid changes nothing, and \`/health/ready\` says why.
+\`gateway.config.{ts,js,json,yaml}\`, then the environment, then flags: a later one wins. \`gw config check\` says everything that is wrong at once, with path and expected value; \`gw config print\` shows what the three come to, secrets masked. A changed file, or SIGHUP, puts new routes, upstreams, breakers and \`maxConcurrentRequests\` in force without dropping a request; anything else takes effect with the next start, and the dashboard and \`gw doctor\` say what waits for it. A file that is not valid, or gone, changes nothing, and \`/health/ready\` says why.
 
 Durations are texts such as \`'500ms'\`, \`'30s'\`, \`'5min'\`, \`'2h'\`; sizes \`'64KB'\`, \`'512MB'\`. Editors get the JSON Schema from \`gw config schema\`. This page is made from it (\`npx pnpm@12.21.0 docs:write\`).
 

@@ -199,7 +199,7 @@ export const configSchema = z
         z.string().regex(bearerToken, bearerTokenExpected).meta({ secret: true }),
       )
       .optional()
-      .meta({ description: 'bearer tokens by principal, needed on /api and /requests' }),
+      .meta({ description: 'bearer tokens by principal: without one, only /health answers' }),
     idempotencyWindow: period('how long an answer is replayed to its key').optional(),
     maxWorkers: count('durable handlers at once').optional(),
     maxConcurrentRequests: count('requests under way at once').optional(),
