@@ -405,8 +405,9 @@ export class Gateway extends Hono<GatewayEnv> {
       if (this.breakers.all.size > 0) {
         await loadCockatiel()
         this.#snapshots.restore(this.breakers.all)
-        await this.breakerSharing?.start()
       }
+      // Without a breaker, too: a reload may bring one.
+      await this.breakerSharing?.start()
       this.#running = true
       this.checkpoints.serve(this)
       await this.checkpoints.start()

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 /** Writes a file, mode 0600: whole or not at all, also where the power goes in the middle: the bytes are synced before the name, the name before we go on. */
@@ -6,7 +6,7 @@ export function replaceFile(file: string, text: string): void {
   const next = `${file}.next`
   const written = openSync(next, 'w', 0o600)
   try {
-    writeSync(written, text)
+    writeFileSync(written, text)
     fsyncSync(written)
   } finally {
     closeSync(written)

@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto'
-import { closeSync, fsyncSync, linkSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, linkSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type NoteSigner, noteSigner } from '@gw/events/proofs'
 import { GatewayError } from './errors.ts'
@@ -36,7 +36,7 @@ function keyIn(directory: string): KeyObject {
   const partial = join(directory, `signing-key.${randomUUID()}.partial`)
   const descriptor = openSync(partial, 'wx', 0o600)
   try {
-    writeSync(descriptor, String(privateKey.export({ format: 'pem', type: 'pkcs8' })))
+    writeFileSync(descriptor, String(privateKey.export({ format: 'pem', type: 'pkcs8' })))
     fsyncSync(descriptor)
   } finally {
     closeSync(descriptor)

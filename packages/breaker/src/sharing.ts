@@ -21,7 +21,7 @@ export interface BreakerLink {
 /** How this node shares its breakers with others. */
 export interface ShareBreakersOptions {
   readonly store: BreakerStore
-  /** The breakers by the names that all nodes use, e.g. `registry.all`. */
+  /** The breakers by the names that all nodes use, e.g. `registry.all`; gone through at each poll, since they may change. */
   readonly breakers: Iterable<readonly [string, CircuitBreaker]>
   /** Distinct nodes whose breakers must have opened before it opens on the others. */
   readonly quorum?: number
@@ -92,7 +92,7 @@ interface Terms {
  */
 export function shareBreakers(options: ShareBreakersOptions): BreakerSharing {
   checkOptions(options, rules, ['store', 'breakers'])
-  const { store, pollMs = 1_000, random = Math.random, onWarning } = options
+  const { store, pollMs = 1_000, deadlineMs = 1_000, random = Math.random, onWarning } = options
   const delay = options.delay ?? background
   const shared = new Map<string, SharedBreaker>()
   let unwatch: (() => Promise<void>) | undefined
@@ -106,7 +106,7 @@ export function shareBreakers(options: ShareBreakersOptions): BreakerSharing {
     node: options.node ?? Math.floor(random() * 2 ** 48).toString(36),
     quorum: options.quorum ?? 2,
     leaseMs: options.leaseMs ?? 30_000,
-    deadlineMs: options.deadlineMs ?? 1_000,
+    deadlineMs,
     now: options.now ?? (() => performance.now()),
     delay,
     exchanged(failure) {
@@ -133,7 +133,23 @@ export function shareBreakers(options: ShareBreakersOptions): BreakerSharing {
     if (started && unwatch === undefined) unwatch = end
     else await end?.()
   }
+  const iterator: unknown = options.breakers[Symbol.iterator]()
+  // What can be gone through once only does not change.
+  const breakers = iterator === options.breakers ? [...options.breakers] : options.breakers
+  let common: Terms | undefined
+  const takeOver = (): void => {
+    common ??= terms()
+    const present = new Map(breakers)
+    for (const [name, breaker] of shared) {
+      if (breaker.isOf(present.get(name))) continue
+      breaker.end()
+      shared.delete(name)
+    }
+    for (const [name, breaker] of present)
+      if (!shared.has(name)) shared.set(name, new SharedBreaker(name, breaker, common))
+  }
   const poll = (): void => {
+    takeOver()
     for (const breaker of shared.values()) breaker.exchange()
     if (started && unwatch === undefined && reason === undefined && store.watch !== undefined) watch().catch(() => {})
     cancel = delay(poll, pollMs)
@@ -152,12 +168,11 @@ export function shareBreakers(options: ShareBreakersOptions): BreakerSharing {
     async start() {
       if (started) return
       started = true
-      const common = terms()
-      for (const [name, breaker] of options.breakers) shared.set(name, new SharedBreaker(name, breaker, common))
+      takeOver()
       await Promise.all([
         ...[...shared.values()].map((breaker) => breaker.exchange()),
         // A subscription that fails, or never answers, is tried again by the poll.
-        Promise.race([watch().catch(() => {}), new Promise<void>((done) => delay(done, common.deadlineMs))]),
+        Promise.race([watch().catch(() => {}), new Promise<void>((done) => delay(done, deadlineMs))]),
       ])
       if (started && cancel === undefined) cancel = delay(poll, pollMs)
     },
@@ -219,6 +234,10 @@ class SharedBreaker implements BreakerLink {
     this.#terms = terms
     this.#told = totals(breaker)
     breaker.link(this)
+  }
+
+  isOf(breaker: CircuitBreaker | undefined): boolean {
+    return this.#breaker === breaker
   }
 
   probe(): Probe | 'none' | 'alone' {

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { CircuitBreaker } from '../src/circuit-breaker.ts'
 import {
   type BreakerSharing,
   type BreakerStore,
@@ -425,4 +426,38 @@ test('B14: refused callers make the node ask once in 100 ms', async () => {
 
 test.each(['pollMs', 'deadlineMs'])('B14: a `%s` that no timer can keep is refused', (name) => {
   expect(() => node({ [name]: 2 ** 31 })).toThrow(`Expected \`${name}\` to be a number above 0 and up to`)
+})
+
+test('B14: a breaker that is added, replaced or taken away is shared, shared anew or left alone from the next poll on', async () => {
+  const breakers = new Map<string, CircuitBreaker>()
+  const { store, sharing, poll } = node({ breakers })
+  await sharing.start()
+  expect(Object.keys(sharing.health.breakers)).toEqual([])
+  const [first, second] = [new CircuitBreaker({ name: 'y' }), new CircuitBreaker({ name: 'y' })]
+  breakers.set('y', first)
+  store.answer = opened
+  await poll()
+  expect([Object.keys(sharing.health.breakers), first.state]).toEqual([['y'], 'OPEN'])
+  breakers.set('y', second)
+  await poll()
+  expect(second.state).toBe('OPEN')
+  first.reset(operator)
+  store.answer = { ...opened, generation: 2 }
+  await poll()
+  expect(first.state).toBe('CLOSED')
+  breakers.delete('y')
+  second.reset(operator)
+  await poll()
+  store.answer = { ...opened, generation: 3 }
+  await poll()
+  expect([Object.keys(sharing.health.breakers), second.state]).toEqual([[], 'CLOSED'])
+})
+
+test('B14: breakers that can be gone through once only stay shared', async () => {
+  const breaker = new CircuitBreaker({ name: 'y' })
+  const { store, sharing, poll } = node({ breakers: new Map([['y', breaker]]).entries() })
+  await sharing.start()
+  store.answer = opened
+  await poll()
+  expect(breaker.state).toBe('OPEN')
 })
