@@ -423,6 +423,70 @@ test('X7: a durable proxied route whose upstream stays away says so as any other
   ])
 })
 
+test('G5: an answer that is too long to be kept is passed on whole, once', async () => {
+  const bytes = Buffer.alloc(5_000_000, 'long ')
+  let asked = 0
+  const port = await upstreamOf((_, response) => {
+    asked++
+    response.writeHead(201, { 'x-report': 'r1' }).end(bytes)
+  })
+  const gateway = await gatewayTo(`http://127.0.0.1:${port}`, {
+    route: { methods: ['POST'], durable: true, idempotency: 'required' },
+  })
+  const send = () =>
+    fetch(`${gateway.url}/p/report`, { method: 'POST', body: '{}', headers: { 'idempotency-key': 'report-1' } })
+  const first = await send()
+  expect([first.status, first.headers.get('x-report')]).toEqual([201, 'r1'])
+  expect(bytes.equals(Buffer.from(await first.arrayBuffer()))).toBe(true)
+  const again = await send()
+  expect([again.status, ((await again.json()) as { code: string }).code, asked]).toEqual([
+    409,
+    'idempotency_response_unavailable',
+    1,
+  ])
+})
+
+test('G5: an answer that was too long to be kept, and whose process has ended, is said to be lost and not asked for again', async () => {
+  let asked = 0
+  const port = await upstreamOf((_, response) => {
+    asked++
+    response.writeHead(201).end(Buffer.alloc(2_000_000))
+  })
+  let broke = false
+  const gateway = await gatewayTo(`http://127.0.0.1:${port}`, {
+    route: { methods: ['POST'], durable: true },
+    failpoint(name) {
+      if (name !== 'outcome.before' || broke) return
+      broke = true
+      throw Object.assign(new Error('as if it had died here'), { code: 'unavailable' })
+    },
+  })
+  const response = await fetch(`${gateway.url}/p/report`, { method: 'POST', body: '{}' })
+  expect([broke, response.status]).toEqual([true, 503])
+  const { checkpoints } = gateway.gateway
+  const [run] = (await checkpoints.list({ limit: 1 })).runs
+  await expect.poll(async () => (await checkpoints.outcome(run!.id))?.status, { timeout: 10_000 }).toBe(502)
+  const { body } = (await checkpoints.outcome(run!.id))!
+  expect([JSON.parse(Buffer.from(body).toString()), asked]).toEqual([
+    expect.objectContaining({ code: 'upstream_answer_lost', retryable: false }),
+    1,
+  ])
+})
+
+test('G5: a long answer that breaks off is cut at the client as well, and counts against the breaker', async () => {
+  const port = await upstreamOf((_, response) => {
+    response.writeHead(200, { 'content-length': '9000000' }).write(Buffer.alloc(3_000_000), () => response.destroy())
+  })
+  const gateway = await gatewayTo(`http://127.0.0.1:${port}`, {
+    route: { methods: ['POST'], durable: true },
+    breaker: { failureThreshold: 1, openMs: 60_000 },
+  })
+  const response = await fetch(`${gateway.url}/p/report`, { method: 'POST', body: '{}' })
+  expect(response.status).toBe(200)
+  await expect(response.arrayBuffer()).rejects.toThrow()
+  await expect.poll(() => gateway.gateway.breakers.get('service').state).toBe('OPEN')
+})
+
 test('X10: a replay is not a cache: no cookie, a new date and request id, never stored where the caller was authorised', async () => {
   let asked = 0
   const port = await upstreamOf((_, response) => {

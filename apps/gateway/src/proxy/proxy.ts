@@ -35,6 +35,13 @@ export interface KeptAnswer {
   readonly body: Uint8Array
 }
 
+/** An upstream's answer that is longer than what is kept: it goes on as it comes. */
+export interface LongAnswer {
+  readonly status: number
+  readonly fields: readonly (readonly [name: string, value: string])[]
+  readonly body: ReadableStream<Uint8Array>
+}
+
 const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
 const maxTries = 3
 
@@ -58,7 +65,7 @@ export async function forward(c: Context, parts: ProxyParts): Promise<Response> 
   }
 }
 
-/** Makes one request with a body that is at hand, and keeps the whole answer. Throws {@link UpstreamError}. */
+/** Makes one request with a body that is at hand, and keeps the answer whole where it is not too long. Throws {@link UpstreamError}. */
 export async function forwardKept(
   c: Context,
   parts: ProxyParts,
@@ -73,27 +80,38 @@ export async function forwardKept(
     readonly signal: AbortSignal
     readonly maxBytes: number
   },
-): Promise<KeptAnswer | Response> {
+): Promise<KeptAnswer | LongAnswer | Response> {
   const head = outgoingHead(c, parts, nodeSide(c))
   if (head instanceof Response) return head
   const fields = head.fields.filter((_, i, all) => !/^content-length$/i.test(all[i - (i % 2)]!))
   if (c.req.header('idempotency-key') === undefined) fields.push('idempotency-key', idempotencyKey)
   const permit = await parts.breaker?.permit()
-  const sink = collectingSink(maxBytes, parts.viaName)
-  const sending = parts.upstream.send({ ...head, fields, body: body.length === 0 ? null : body }, sink)
-  const abort = () => sending.abort()
+  let sending: Sending | undefined
+  let tellLong: (answer: LongAnswer) => void = () => {}
+  const long = new Promise<LongAnswer>((resolve) => {
+    tellLong = resolve
+  })
+  const abort = () => sending?.abort()
+  const resume = () => sending?.resume()
+  const sink = collectingSink({ maxBytes, viaName: parts.viaName, resume, abort, onLong: (answer) => tellLong(answer) })
+  sending = parts.upstream.send({ ...head, fields, body: body.length === 0 ? null : body }, sink)
   signal.addEventListener('abort', abort, { once: true })
-  try {
-    await sending.done
-    const answer = sink.answer()
-    await settle(permit, answer.status)
-    return answer
-  } catch (error) {
-    await permit?.fail(error)
-    throw error
-  } finally {
-    signal.removeEventListener('abort', abort)
-  }
+  const whole = sending.done
+    .then(
+      async () => {
+        const answer = sink.answer()
+        await settle(permit, answer.status)
+        return answer
+      },
+      async (error: unknown) => {
+        await permit?.fail(error)
+        throw error
+      },
+    )
+    .finally(() => signal.removeEventListener('abort', abort))
+  // Of a long answer that breaks off its reader hears.
+  whole.catch(() => {})
+  return Promise.race([whole, long])
 }
 
 async function attempt(

@@ -4,6 +4,7 @@ import type { Context, MiddlewareHandler } from 'hono'
 import { GatewayError } from '../errors.ts'
 import type { Gateway } from '../gateway.ts'
 import type { DurableRouteOptions } from '../gateway-env.ts'
+import { problem } from '../problem.ts'
 import { traceOf, traceparentOf } from '../trace.ts'
 import { forward, forwardKept, type KeptAnswer, type ProxyParts } from './proxy.ts'
 import { Upstream, UpstreamError, type UpstreamOptions } from './upstream.ts'
@@ -141,6 +142,11 @@ export function proxyHandlers(
 const retriedStatuses: ReadonlySet<number> = new Set([502, 503, 504])
 const keptBytes = 1_048_576
 
+/** What an upstream answers that cannot be kept, and an address that is not for upstreams, stay as they are. */
+function mayComeRight(error: unknown): boolean {
+  return error instanceof UpstreamError && error.code !== 'upstream_malformed' && error.code !== 'upstream_forbidden'
+}
+
 /** The upstream's answer to a request that is recorded; sent again with one and the same key until it is one. */
 async function forwardDurably(
   c: Context,
@@ -150,9 +156,10 @@ async function forwardDurably(
   const body = new Uint8Array(await c.req.arrayBuffer())
   const maxAttempts = retry?.maxAttempts ?? 3
   const run = (c.var as { readonly run: Run }).run
+  let long: ReadableStream<Uint8Array> | undefined
   const kept = await run.step(
     'forward',
-    async ({ attempt, idempotencyKey, signal }): Promise<KeptAnswer> => {
+    async ({ attempt, idempotencyKey, signal }): Promise<Omit<KeptAnswer, 'body'> & { body: Uint8Array | null }> => {
       const answer = await forwardKept(c, parts, { body, idempotencyKey, signal, maxBytes: keptBytes })
       if (answer instanceof Response) {
         return {
@@ -161,27 +168,38 @@ async function forwardDurably(
           body: new Uint8Array(await answer.arrayBuffer()),
         }
       }
-      if (retriedStatuses.has(answer.status) && attempt < maxAttempts)
+      const streamed = answer.body instanceof ReadableStream ? answer.body : undefined
+      if (retriedStatuses.has(answer.status) && attempt < maxAttempts) {
+        await streamed?.cancel()
         throw new UpstreamError(
           'upstream_unreachable',
           `${parts.upstream.name} answered ${answer.status}`,
           true,
           undefined,
         )
-      // A cookie is for one client, and is not in what is given again.
-      return { ...answer, fields: answer.fields.filter(([field]) => !/^set-cookie$/i.test(field)) }
+      }
+      long = streamed
+      return {
+        status: answer.status,
+        // A cookie is for one client, and is not in what is given again.
+        fields: answer.fields.filter(([field]) => !/^set-cookie$/i.test(field)),
+        body: answer.body instanceof ReadableStream ? null : answer.body,
+      }
     },
     {
-      retry: { maxAttempts, initialMs: 200, retryable: (error) => error instanceof UpstreamError },
+      retry: { maxAttempts, initialMs: 200, retryable: mayComeRight },
       ...(onUnknown === 'park' ? { onCrash: 'park' as const } : {}),
     },
   )
-  const response = new Response(
-    kept.status === 204 || kept.status === 304 ? null : (kept.body as Uint8Array<ArrayBuffer>),
-    {
-      status: kept.status,
-    },
-  )
+  if (kept.body === null && long === undefined)
+    return problem(c, 502, 'upstream_answer_lost', `${parts.upstream.name} has answered, and too long to be kept`, {
+      detail: `Its status was ${kept.status}; the process that passed the answer on has ended`,
+      members: { retryable: false },
+    })
+  const empty = kept.status === 204 || kept.status === 304
+  const response = new Response(empty ? null : (long ?? (kept.body as Uint8Array<ArrayBuffer>)), {
+    status: kept.status,
+  })
   for (const [field, value] of kept.fields) if (!/^content-length$/i.test(field)) response.headers.append(field, value)
   return response
 }

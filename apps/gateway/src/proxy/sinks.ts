@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { responseFields } from './fields.ts'
-import type { KeptAnswer } from './proxy.ts'
-import { type AnswerSink, UpstreamError } from './upstream.ts'
+import type { KeptAnswer, LongAnswer } from './proxy.ts'
+import type { AnswerSink } from './upstream.ts'
 
 /** Writes an answer straight to the client's connection, at the pace at which it takes it. */
 export function outgoingSink(
@@ -84,36 +84,54 @@ export function streamingSink({
   }
 }
 
-/** Keeps a whole answer, up to a bound. */
-export function collectingSink(maxBytes: number, viaName: string): AnswerSink & { answer(): KeptAnswer } {
+/** Keeps a whole answer up to a bound; one that is longer becomes a stream, told to `onLong` as soon as that is known. */
+export function collectingSink({
+  maxBytes,
+  viaName,
+  resume,
+  abort,
+  onLong,
+}: {
+  readonly maxBytes: number
+  readonly viaName: string
+  readonly resume: () => void
+  readonly abort: () => void
+  readonly onLong: (answer: LongAnswer) => void
+}): AnswerSink & { answer(): KeptAnswer } {
   let status = 0
   let fields: readonly string[] = []
-  let chunks: Uint8Array[] = []
+  const chunks: Uint8Array[] = []
   let bytes = 0
+  let controller: ReadableStreamDefaultController<Uint8Array> | undefined
   return {
     head(given, raw) {
       status = given
       fields = responseFields(raw, viaName)
     },
     data(chunk) {
-      bytes += chunk.length
-      if (bytes <= maxBytes) chunks.push(chunk)
-      else chunks = []
-      return true
+      if (controller === undefined) {
+        chunks.push(chunk)
+        bytes += chunk.length
+        if (bytes <= maxBytes) return true
+        const body = new ReadableStream<Uint8Array>({
+          start(given) {
+            controller = given
+            for (const kept of chunks.splice(0)) given.enqueue(kept)
+          },
+          pull: resume,
+          cancel: abort,
+        })
+        onLong({ status, fields: pairs(fields), body })
+      } else controller.enqueue(chunk)
+      return (controller?.desiredSize ?? 1) > 0
     },
-    end() {},
-    fail() {},
-    answer() {
-      if (bytes > maxBytes) {
-        throw new UpstreamError(
-          'upstream_malformed',
-          `The answer is longer than the ${maxBytes} bytes that are kept`,
-          true,
-          undefined,
-        )
-      }
-      return { status, fields: pairs(fields), body: Buffer.concat(chunks) }
+    end() {
+      controller?.close()
     },
+    fail(error) {
+      controller?.error(error)
+    },
+    answer: () => ({ status, fields: pairs(fields), body: Buffer.concat(chunks) }),
   }
 }
 

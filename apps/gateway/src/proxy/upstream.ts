@@ -151,7 +151,8 @@ export class Upstream {
               sink.head(status, textOf(given.rawHeaders as readonly Uint8Array[]))
             },
             onResponseData(given, chunk) {
-              if (!sink.data(chunk)) given.pause()
+              // undici gives an empty piece after each pause: to pause for that would go round without end.
+              if (chunk.length > 0 && !sink.data(chunk)) given.pause()
             },
             onResponseEnd() {
               sink.end()
