@@ -56,7 +56,7 @@ export interface DurableEnv {
   Variables: { run: Run }
 }
 
-const keptHeaders: ReadonlySet<string> = new Set([
+const keptHeaders: readonly string[] = [
   'content-type',
   'accept',
   'accept-language',
@@ -65,14 +65,16 @@ const keptHeaders: ReadonlySet<string> = new Set([
   'idempotency-key',
   'traceparent',
   'tracestate',
-])
+]
 /**
  * Makes the handlers that follow on its route survive the process: the request is recorded before they run, finished steps are
  * kept, and the answer is durable before its first byte leaves.
  */
-export function durable(options: DurableOptions): MiddlewareHandler<DurableEnv> {
-  checkOptions(options, rules)
-  checkOptions(options.retry ?? {}, retryRules)
+export function durable(given: DurableOptions): MiddlewareHandler<DurableEnv> {
+  checkOptions(given, rules)
+  checkOptions(given.retry ?? {}, retryRules)
+  const named = given.headers?.map((name) => name.toLowerCase()) ?? []
+  const options = { ...given, headers: [...new Set([...keptHeaders, ...named])] }
   const { checkpoints, around } = options
   const operation = operationOf(options)
   checkpoints.declare(operation)
@@ -274,7 +276,7 @@ async function boundedBody(c: Context, maxBytes: number): Promise<Uint8Array | u
 
 function inputOf(c: Context, { headers = [], query = [], persist = [] }: DurableOptions, body: Uint8Array): RunInput {
   const kept: [string, string][] = []
-  for (const name of new Set([...keptHeaders, ...headers.map((name) => name.toLowerCase())])) {
+  for (const name of headers) {
     const value = c.req.header(name)
     if (value !== undefined) kept.push([name, value])
   }

@@ -43,6 +43,7 @@ const nextMessage: () => ToWriter | undefined =
   port instanceof MessagePort ? () => receiveMessageOnPort(port)?.message as ToWriter | undefined : () => undefined
 const db = new DatabaseSync(file)
 const statements = new Map<string, StatementSync>()
+const ofProcedures = new Map<string, StatementSync>()
 const procedures: ((connection: Connection, args: never) => unknown)[] = []
 /** Why the procedure of a number is not there. */
 const absent: string[] = []
@@ -81,15 +82,22 @@ function bound(params: readonly SqlValue[]): SqlValue[] {
 const control =
   /^(?:\s|;|--[^\n]*(?:\n|$)|\/\*(?:[^*]|\*(?!\/))*\*\/)*(?:begin|commit|end|rollback|savepoint|release)\b/i
 
-function inTransaction<Result>(sql: string, run: (prepared: StatementSync) => Result): Result {
-  if (control.test(sql))
-    throw new Error(`A procedure cannot run \`${sql.trim()}\`: its transaction is also that of others`)
-  try {
-    return run(statement(sql))
-  } catch (error) {
-    if (resultCode(error) === constraint && begins()) rolledBack = true
-    throw error
+/** A statement of a procedure, looked at once. */
+function statementOf(sql: string): StatementSync {
+  let prepared = ofProcedures.get(sql)
+  if (prepared === undefined) {
+    if (control.test(sql))
+      throw new Error(`A procedure cannot run \`${sql.trim()}\`: its transaction is also that of others`)
+    prepared = db.prepare(sql)
+    ofProcedures.set(sql, prepared)
   }
+  return prepared
+}
+
+/** Finds out whether the statement that failed has ended the transaction. */
+function noted(error: unknown): unknown {
+  if (resultCode(error) === constraint && begins()) rolledBack = true
+  return error
 }
 
 /** Begins a transaction where none is left, as after `INSERT OR ROLLBACK`. */
@@ -103,11 +111,27 @@ function begins(): boolean {
 }
 
 const connection: Connection = {
-  get: (sql, ...params) => inTransaction(sql, (prepared) => prepared.get(...(params as SqlValue[]))) as never,
-  all: (sql, ...params) => inTransaction(sql, (prepared) => prepared.all(...(params as SqlValue[]))) as never,
-  run: (sql, ...params) => {
-    const values = losesEmptyBytes ? bound(params) : (params as SqlValue[])
-    return Number(inTransaction(sql, (prepared) => prepared.run(...values)).changes)
+  get(sql, ...params) {
+    try {
+      return statementOf(sql).get(...(params as SqlValue[])) as never
+    } catch (error) {
+      throw noted(error)
+    }
+  },
+  all(sql, ...params) {
+    try {
+      return statementOf(sql).all(...(params as SqlValue[])) as never
+    } catch (error) {
+      throw noted(error)
+    }
+  },
+  run(sql, ...params) {
+    try {
+      const values = losesEmptyBytes ? bound(params) : (params as SqlValue[])
+      return Number(statementOf(sql).run(...values).changes)
+    } catch (error) {
+      throw noted(error)
+    }
   },
   refuse(reason) {
     throw new Refused(reason)
@@ -393,6 +417,7 @@ function handle(message: ToWriter): void {
       post({ type: 'answer', id: message.id, answer: migrate(message.owner, message.migrations) })
     } else if (message.type === 'close') {
       statements.clear()
+      ofProcedures.clear()
       db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
       db.close()
       post({ type: 'answer', id: message.id, answer: [] })
