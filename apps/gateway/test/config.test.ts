@@ -10,6 +10,7 @@ import { masked } from '../src/config/mask.ts'
 import { configJsonSchema } from '../src/config/schema.ts'
 import { durationMs, sizeBytes } from '../src/config/units.ts'
 import { createConfiguredServer } from '../src/configured-server.ts'
+import { noticesOf } from '../src/dashboard/notices.ts'
 
 const closers: (() => unknown)[] = []
 
@@ -360,6 +361,9 @@ test('G13: a limit that is no longer named is the usual one again, and what need
   expect(await reloaded({ title: 'After', maxBody: '2MB' })).toBeUndefined()
   expect([gateway.admission.maxConcurrentRequests, gateway.configPending]).toEqual([10_000, ['maxBody', 'title']])
   expect(gateway.configuration()).toEqual(expect.objectContaining({ title: 'Before' }))
+  expect(noticesOf(gateway, {})[0]?.text).toBe(
+    'Changed in the configuration, and in force with the next start: maxBody, title',
+  )
   expect(live.current.config.title).toBe('After')
   expect(await reloaded({ title: 'Before' })).toBeUndefined()
   expect(gateway.configPending).toEqual([])
