@@ -1,3 +1,4 @@
+import { EventError } from './errors.ts'
 import type { NewEvent } from './event.ts'
 
 /** How buffered events reach the store. */
@@ -16,7 +17,7 @@ const batchSize = 1_000
 
 /**
  * Holds events whose authors wait for nothing, and writes them soon after. What the store refuses to take stays and is tried
- * again; a full buffer makes authors wait. Nothing is dropped while the process lives.
+ * again; a full buffer makes authors wait. Nothing is dropped while the process lives, but an event whose id another one has.
  */
 export class EventBuffer {
   readonly #options: EventBufferOptions
@@ -51,7 +52,7 @@ export class EventBuffer {
     while (this.#waiting.length > 0) {
       this.#flush()
       await this.#flushing
-      if (this.failure !== undefined) throw this.failure
+      if (this.failure !== undefined && this.#waiting.length > 0) throw this.failure
     }
   }
 
@@ -71,21 +72,31 @@ export class EventBuffer {
 
   /** One stream at a time, in the order in which the events came; their ids make a repeated write harmless. */
   async #write(): Promise<void> {
+    let oneByOne = 0
     while (this.#waiting.length > 0) {
       const { stream } = this.#waiting[0]!
       let count = 1
       while (count < batchSize && this.#waiting[count]?.stream === stream) count++
+      if (oneByOne > 0) count = 1
       const batch = this.#waiting.slice(0, count)
       try {
         await this.#options.write(
           stream,
           batch.map(({ event }) => event),
         )
-        this.failure = undefined
+        if (oneByOne === 0) this.failure = undefined
       } catch (error) {
+        const known = error instanceof EventError && error.code === 'id_conflict'
+        // Some are there already, by a try that was not answered or an author who tried again: each by itself shows which.
+        if (known && count > 1) {
+          oneByOne = count
+          this.failure = undefined
+          continue
+        }
         this.failure = error
-        return
+        if (!known) return
       }
+      oneByOne = Math.max(0, oneByOne - 1)
       this.#waiting.splice(0, count)
       for (const resolve of this.#room.splice(0)) resolve()
     }

@@ -10,13 +10,14 @@ export function expectationHolds(expected: Expected, actual: number): boolean {
   return expected === 'exists' ? actual >= 0 : actual === expected
 }
 
-/** The places that events known by their ids had, or why they are not a repetition; undefined when none of them is known. */
+/** The places that events known by their ids had, or why they cannot be appended; undefined when none of them is known. */
 export function repetitionOf(
   known: readonly (StoredEvent | undefined)[],
   events: readonly NewEvent[],
   stream: string,
   onRepeat: 'answer' | 'refuse',
 ): readonly AppendResult[] | Refusal | undefined {
+  if (events.length > 1 && new Set(events.map(({ id }) => id)).size < events.length) return { conflict: 'id' }
   if (known.every((event) => event === undefined)) return undefined
   const places: AppendResult[] = []
   for (let i = 0; i < events.length; i++) {

@@ -54,7 +54,7 @@ export interface Register {
  *    stream and have none.
  * 2. An append whose expectation does not hold is refused with `{ conflict: 'version', actual }` and leaves nothing. A stream whose
  *    events retention has taken still has its version.
- * 3. The same ids with the same content answer with the places of the first append; other content, or some ids old and some new, is
+ * 3. The same ids with the same content answer with the places of the first append; other content, some ids old and some new, or one id twice is
  *    refused with `{ conflict: 'id' }`.
  * 4. Times never decrease from one position to the next, where `gapless`.
  * 5. Where `gapless`, `hash` is the `chainHash` of the hash before and the event's frame, and `crc` is the CRC-32 of frame and hash.

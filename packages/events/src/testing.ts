@@ -82,6 +82,7 @@ export function testEventLog({ test, create }: EventLogSuite): void {
       log.append('other', [batch[0]!], 'any', 1),
       log.append('s', [batch[0]!, event({ id: 'z' })], 'any', 1),
       log.append('s', [event({ id: 'z' }), batch[0]!], 'any', 1),
+      log.append('s', [event({ id: 'z' }), event({ id: 'z' })], 'any', 1),
     ]
     for (const attempt of attempts) same(await refused(commit(log, attempt)), { conflict: 'id' })
     same((await all(log)).length, 2)

@@ -61,3 +61,45 @@ test('V1: a refused disk rejects the append that waited for it, and the next one
   await events.append('c', {})
   expect((await events.query()).events.map(({ type }) => type)).toEqual(['a', 'c'])
 })
+
+test('V1: events whose outcome was not known, and those that came since, are all there once', async () => {
+  const store = sqliteEventStore({ db: await openTestDatabase() })
+  let unknown = false
+  const flaky = {
+    ...store,
+    unit: () => {
+      const unit = store.unit()
+      const commit = async () => {
+        const reached = await unit.commit()
+        if (unknown) throw new Error('the connection ended')
+        return reached
+      }
+      return { add: unit.add.bind(unit), commit }
+    },
+  }
+  const events = new EventStore({ store: flaky, flushIntervalMs: 1 })
+  await events.start()
+  unknown = true
+  await events.append('a', 1, { durability: 'memory' })
+  while (events.buffered.failure === undefined) await new Promise((resolve) => setImmediate(resolve))
+  await events.append('a', 2, { durability: 'memory' })
+  unknown = false
+  await events.stop()
+  expect((await new EventStore({ store }).query()).events.map(({ data }) => data)).toEqual([1, 2])
+})
+
+test('V2: a buffered repetition is stored once, and an id that another event has holds back nobody', async () => {
+  const store = sqliteEventStore({ db: await openTestDatabase() })
+  const events = new EventStore({ store, flushIntervalMs: 60_000 })
+  await events.append('a', 'old', { id: 'taken' })
+  for (const [data, id] of [
+    [1, 'one'],
+    [1, 'one'],
+    ['other', 'taken'],
+    [2, 'two'],
+  ])
+    await events.append('a', data, { id: id as string, durability: 'memory' })
+  await events.stop()
+  expect(events.buffered).toMatchObject({ events: 0, failure: { code: 'id_conflict' } })
+  expect((await new EventStore({ store }).query()).events.map(({ data }) => data)).toEqual(['old', 1, 2])
+})
