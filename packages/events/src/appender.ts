@@ -177,8 +177,11 @@ export class Appender {
         committed = true
         return appended
       } catch (error) {
-        const cause = error instanceof EventError ? error.cause : error
-        if (refusalOf(cause)?.conflict !== 'register' || attempt === maxInlineAttempts) throw error
+        const refusal = refusalOf(error instanceof EventError ? error.cause : error)
+        // Nothing was written: what the parts made ready for this append is not what the store has.
+        if (refusal?.conflict === 'repetition')
+          return appendedAt(refusal.places!, stream, events, this.#store.durable ? (durability ?? 'fsync') : 'memory')
+        if (refusal?.conflict !== 'register' || attempt === maxInlineAttempts) throw error
       } finally {
         for (const part of this.#inline) part.settled(committed)
       }
@@ -192,15 +195,6 @@ export class Appender {
     durability: Durability | undefined,
     writes: readonly Write[],
   ): Promise<Appended[]> {
-    const appendedAt = (places: readonly AppendResult[], reached: Durability) =>
-      places.map(({ position, version, time }, i) => ({
-        id: events[i]!.id,
-        stream,
-        position,
-        version,
-        time,
-        durability: reached,
-      }))
     const onRepeat = writes.length === 0 ? 'answer' : 'refuse'
     for (;;) {
       const unit = this.#store.unit(durability === undefined ? {} : { durability })
@@ -212,12 +206,11 @@ export class Appender {
       try {
         const reached = await unit.commit()
         this.#notify()
-        return appendedAt(places, reached)
+        return appendedAt(places, stream, events, reached)
       } catch (error) {
         const refusal = refusalOf(error)
         // A transaction that got its number before the stream's last event cannot go behind it; a new one can.
         if (refusal?.conflict === 'order') continue
-        if (refusal?.conflict === 'repetition') return appendedAt(refusal.places!, durability ?? 'fsync')
         throw conflictError(error, stream, expected)
       }
     }
@@ -256,6 +249,22 @@ export class Appender {
       events.map((event) => (privacy.covers(event.type) ? privacy.seal(event, { log: this.#log, stream }) : event)),
     )
   }
+}
+
+function appendedAt(
+  places: readonly AppendResult[],
+  stream: string,
+  events: readonly NewEvent[],
+  durability: Durability,
+): Appended[] {
+  return places.map(({ position, version, time }, i) => ({
+    id: events[i]!.id,
+    stream,
+    position,
+    version,
+    time,
+    durability,
+  }))
 }
 
 function checkExpected(expected: Expected): void {

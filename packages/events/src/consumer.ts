@@ -1,8 +1,16 @@
-import { EventError, refuseUnknown, requireWhole } from './errors.ts'
+import { EventError, refuseUnknown, requireTimer, tell } from './errors.ts'
 import type { EventStore } from './event-store.ts'
 import { type ConsumerPlace, consumerPrefix, Lease } from './lease.ts'
 import { type EventFilter, registerOf } from './store.ts'
-import { checkFrom, type EventBatch, positionOf, type SubscribeOptions, subscribe, Wake } from './subscription.ts'
+import {
+  checkReading,
+  type EventBatch,
+  positionOf,
+  type Reading,
+  type SubscribeOptions,
+  subscribe,
+  Wake,
+} from './subscription.ts'
 import type { Unit } from './unit.ts'
 
 /** A named reader whose place outlives it. */
@@ -50,6 +58,7 @@ export class StopConsumer extends Error {
 }
 
 const longestPauseMs = 30_000
+const defaultLeaseMs = 15_000
 
 /** Starts an instance of a named consumer. */
 export function consume(events: EventStore, options: ConsumerOptions): Consumer {
@@ -63,7 +72,7 @@ export function startConsumer(events: EventStore, options: ConsumerOptions, curr
     from = 'start',
     filter,
     batch,
-    leaseMs = 15_000,
+    leaseMs = defaultLeaseMs,
     pollMs,
     sealed = false,
     handle,
@@ -72,9 +81,7 @@ export function startConsumer(events: EventStore, options: ConsumerOptions, curr
     ...unknown
   } = options
   refuseUnknown(unknown)
-  requireWhole('leaseMs', leaseMs)
-  checkFrom(from)
-  checkName(name)
+  checkFollowing({ name, leaseMs, from, filter, batch, pollMs })
   const wake = new Wake()
   const listeners = new Set<() => void>()
   let state: Consumer['state'] = 'waiting'
@@ -102,13 +109,13 @@ export function startConsumer(events: EventStore, options: ConsumerOptions, curr
           state = 'failed'
           wake.end()
         } else if (!(error instanceof EventError && error.code === 'consumer_lost')) {
-          tell(error)
+          tell(onError, error)
           wake.rest()
           await wake.wait(pauseMs)
           pauseMs = Math.min(longestPauseMs, pauseMs * 2)
         }
       } finally {
-        await lease.release().catch(tell)
+        await lease.release().catch((error: unknown) => tell(onError, error))
       }
       if (state === 'working') state = 'waiting'
     }
@@ -159,14 +166,6 @@ export function startConsumer(events: EventStore, options: ConsumerOptions, curr
     return () => endListeners.delete(listener)
   }
 
-  function tell(error: unknown): void {
-    try {
-      onError?.(error)
-    } catch {
-      // A hook's failure changes nothing.
-    }
-  }
-
   async function stop(): Promise<void> {
     wake.end()
     for (const listener of endListeners) listener()
@@ -212,6 +211,17 @@ export function startConsumer(events: EventStore, options: ConsumerOptions, curr
     },
     stop,
   }
+}
+
+/** Throws `invalid_option` and `invalid_query` for what no consumer can run with. */
+export function checkFollowing({
+  name,
+  leaseMs = defaultLeaseMs,
+  ...reading
+}: Reading & { readonly name: string; readonly leaseMs?: number | undefined }): void {
+  checkName(name)
+  requireTimer('leaseMs', leaseMs)
+  checkReading(reading)
 }
 
 /** Throws `invalid_option` for a name that could be another register's. */

@@ -55,6 +55,25 @@ export function requireWhole(name: string, value: unknown, least = 1): void {
     )
 }
 
+/** The longest that a timer can wait; a longer one would end at once. */
+const longestTimerMs = 2_147_483_647
+
+/** Throws `invalid_option` unless `value` is whole milliseconds that a timer can wait. */
+export function requireTimer(name: string, value: unknown): void {
+  requireWhole(name, value)
+  if ((value as number) > longestTimerMs)
+    throw new EventError('invalid_option', `Expected \`${name}\` to be at most ${longestTimerMs}, got \`${value}\``)
+}
+
+/** Calls a hook; its own failure changes nothing. */
+export function tell(onError: ((error: unknown) => void) | undefined, error: unknown): void {
+  try {
+    onError?.(error)
+  } catch {
+    // The hook's matter.
+  }
+}
+
 /** Why a store refused a unit, or undefined for any other failure. */
 export function refusalOf(error: unknown): Refusal | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error) || error.code !== 'refused') return undefined

@@ -1,7 +1,7 @@
 import { type Appended, Appender, type AppendOptions, type InlinePart, type PreparedEvent } from './appender.ts'
 import { fromHex, hexOf } from './bytes.ts'
 import { cursorOf, readCursor } from './cursor.ts'
-import { EventError, refusalOf, refuseUnknown, requireWhole } from './errors.ts'
+import { EventError, refusalOf, refuseUnknown, requireTimer, requireWhole } from './errors.ts'
 import type { NewEvent, StoredEvent } from './event.ts'
 import { newEventId } from './event-id.ts'
 import type { EventInput } from './new-event.ts'
@@ -86,7 +86,7 @@ export class EventStore {
     refuseUnknown(unknown)
     if (typeof store?.append !== 'function')
       throw new EventError('invalid_option', `Expected \`store\` to be an event log, got \`${String(store)}\``)
-    requireWhole('flushIntervalMs', flushIntervalMs)
+    requireTimer('flushIntervalMs', flushIntervalMs)
     requireWhole('maxPending', maxPending)
     requireWhole('maxDataBytes', maxDataBytes)
     this.store = store
@@ -159,11 +159,14 @@ export class EventStore {
 
   /** Flushes what is buffered and ends what was started on this log: consumers, projections, relays. */
   async stop(): Promise<void> {
-    await this.#appender.stop(this.#started)
-    await Promise.all([...this.#closers].map((close) => close()))
-    this.#closers.clear()
-    await (await this.#unlisten)?.()
-    this.#unlisten = undefined
+    try {
+      await this.#appender.stop(this.#started)
+    } finally {
+      await Promise.all([...this.#closers].map((close) => close()))
+      this.#closers.clear()
+      await (await this.#unlisten)?.()
+      this.#unlisten = undefined
+    }
   }
 
   /** Appends one event. Throws `version_conflict` with the actual version, `id_conflict`. */
@@ -292,7 +295,13 @@ export class EventStore {
   /** Calls `listener` when something may have been appended, here or by another process. Answers how to end it. */
   onAppended(listener: () => void): () => void {
     this.#listeners.add(listener)
-    this.#unlisten ??= this.store.listen?.(() => this.notify())
+    // Who cannot be told polls.
+    this.#unlisten ??= this.store
+      .listen?.(() => this.notify())
+      .catch(() => {
+        this.#unlisten = undefined
+        return async () => {}
+      })
     return () => {
       this.#listeners.delete(listener)
     }
@@ -300,7 +309,13 @@ export class EventStore {
 
   /** Wakes whoever waits for new events. */
   notify(): void {
-    for (const listener of this.#listeners) listener()
+    for (const listener of this.#listeners) {
+      try {
+        listener()
+      } catch {
+        // What was appended stays so, whatever a listener makes of it.
+      }
+    }
   }
 
   /** Has `close` run by `stop`. Answers how to take it back. */

@@ -1,5 +1,5 @@
 import type { Context, MiddlewareHandler } from 'hono'
-import { EventError, refuseUnknown } from './errors.ts'
+import { EventError, refuseUnknown, tell } from './errors.ts'
 import type { EventStore } from './event-store.ts'
 import type { EventInput } from './new-event.ts'
 import { redactedUrl } from './redacted-url.ts'
@@ -155,14 +155,6 @@ function errorOf(error: unknown): { readonly error_type: string; readonly error_
   return {
     error_type: error instanceof Error ? error.name : typeof error,
     ...(typeof code === 'string' && /^[A-Za-z0-9_.-]{1,64}$/.test(code) ? { error_code: code } : {}),
-  }
-}
-
-function tell(onError: ((error: unknown) => void) | undefined, error: unknown): void {
-  try {
-    onError?.(error)
-  } catch {
-    // A hook's failure never changes the response.
   }
 }
 

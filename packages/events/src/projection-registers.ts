@@ -1,6 +1,7 @@
 import { refusalOf } from './errors.ts'
 import type { EventStore } from './event-store.ts'
 import { type ConsumerPlace, consumerPrefix } from './lease.ts'
+import { parkedEvents, unparkWrite } from './parked.ts'
 import type { ProjectionState } from './projection.ts'
 import { registerOf } from './store.ts'
 import type { Unit, Write } from './unit.ts'
@@ -32,6 +33,10 @@ export class ProjectionRegisters<State> {
 
   stateName(generation: number): string {
     return `projection-state/${this.#name}/${generation}`
+  }
+
+  parkedOwner(generation: number): string {
+    return `${this.#name}.${generation}`
   }
 
   async generation(): Promise<number> {
@@ -78,9 +83,13 @@ export class ProjectionRegisters<State> {
     const unit = this.#events.store.unit()
     const { version } = await this.load(generation)
     const { version: placeVersion } = await this.place(generation)
+    const owner = this.parkedOwner(generation)
+    const parked = await parkedEvents(this.#events, owner)
+    for (const each of parked) unit.add(unparkWrite(this.#events, owner, each))
     if (version > 0) unit.add(deleteWrite(this.#events, this.stateName(generation), version))
     if (placeVersion > 0) unit.add(deleteWrite(this.#events, this.placeName(generation), placeVersion))
     await unit.commit()
+    if (parked.length === 1_000) await this.clear(generation)
   }
 
   /** Changes the state beside the consumer; again when it went on meanwhile. False when `change` throws. */
@@ -100,7 +109,7 @@ export class ProjectionRegisters<State> {
         await unit.commit()
         return true
       } catch (error) {
-        if (refusalOf(error)?.conflict !== 'register') return false
+        if (refusalOf(error)?.name !== this.stateName(generation)) return false
       }
     }
   }

@@ -1,5 +1,5 @@
-import { type Consumer, checkName, StopConsumer, startConsumer } from './consumer.ts'
-import { EventError, refusalOf, refuseUnknown, requireWhole } from './errors.ts'
+import { type Consumer, checkFollowing, StopConsumer, startConsumer } from './consumer.ts'
+import { EventError, refusalOf, refuseUnknown, requireWhole, tell } from './errors.ts'
 import type { StoredEvent } from './event.ts'
 import type { EventStore } from './event-store.ts'
 import { inlinePart } from './inline-projection.ts'
@@ -89,7 +89,13 @@ export function project<State>(events: EventStore, options: ProjectionOptions<St
   const { name, initial, on, apply, mode = 'async', effect, maxAttempts = 3, onPoison = 'continue', ...more } = options
   const { onSwap, personal = false, batch, leaseMs, pollMs, onError, ...unknown } = more
   refuseUnknown(unknown)
-  checkName(name)
+  checkFollowing({ name, leaseMs, batch, pollMs })
+  for (const [option, value, known] of [
+    ['mode', mode, ['async', 'inline']],
+    ['onPoison', onPoison, ['continue', 'stop']],
+  ] as const)
+    if (!(known as readonly string[]).includes(value))
+      throw new EventError('invalid_option', `Expected \`${option}\` to be ${known.join(' or ')}, got \`${value}\``)
   requireWhole('maxAttempts', maxAttempts)
   if ((on === undefined) === (apply === undefined))
     throw new EventError('invalid_option', 'Expected one of `on` and `apply`')
@@ -158,7 +164,7 @@ export function project<State>(events: EventStore, options: ProjectionOptions<St
         }
         if (onPoison === 'stop') throw new StopConsumer(`Event ${event.position} cannot be applied`, { cause: error })
         return commit((unit) => {
-          unit.add(parkWrite(events, `${name}.${generation}`, event, error, attempt))
+          unit.add(parkWrite(events, registers.parkedOwner(generation), event, error, attempt))
           unit.add(registers.write(generation, { ...kept, parked: kept.parked + 1 }, version))
         }, event.position)
       }
@@ -167,14 +173,27 @@ export function project<State>(events: EventStore, options: ProjectionOptions<St
 
   let consumer: Consumer | undefined
   let starting: Promise<void> | undefined
-  let stopped = false
+  const ending = new Wake()
   const inline = mode === 'inline' ? inlinePart(events, registers, applied) : undefined
   if (inline !== undefined) events.addInline(inline)
   else starting = follow()
+  const forget = events.onStop(stop)
 
   async function follow(): Promise<void> {
-    const generation = await registers.generation()
-    if (stopped) return
+    let generation: number | undefined
+    for (let pauseMs = 50; generation === undefined && !ending.ended; pauseMs = Math.min(30_000, pauseMs * 2)) {
+      try {
+        generation = await registers.generation()
+      } catch (error) {
+        tell(onError, error)
+        await ending.wait(pauseMs)
+      }
+    }
+    if (generation === undefined || ending.ended) return
+    followBuild(generation)
+  }
+
+  function followBuild(generation: number): void {
     consumer = startConsumer(
       events,
       {
@@ -227,6 +246,8 @@ export function project<State>(events: EventStore, options: ProjectionOptions<St
       unit.add(registers.swap(old, generation))
       unit.add(deleteWrite(events, registers.stateName(old), before.version))
       if (place.version > 0) unit.add(deleteWrite(events, registers.placeName(old), place.version))
+      for (const each of await parkedEvents(events, registers.parkedOwner(old)))
+        unit.add(unparkWrite(events, registers.parkedOwner(old), each))
       unit.add(registers.writePlace(generation, target, await registers.placeVersion(generation)))
       onSwap?.(unit, generation)
       try {
@@ -240,6 +261,8 @@ export function project<State>(events: EventStore, options: ProjectionOptions<St
       if (inline === undefined) {
         const before = consumer
         await before?.stop()
+        // It may have begun to follow the new build by itself.
+        await starting
         if (consumer === before) await follow()
       }
       return { generation, position: target.toString(), equal }
@@ -282,13 +305,13 @@ export function project<State>(events: EventStore, options: ProjectionOptions<St
     },
     async parked() {
       await ready()
-      return parkedEvents(events, `${name}.${await registers.generation()}`)
+      return parkedEvents(events, registers.parkedOwner(await registers.generation()))
     },
     async replayParked() {
       await ready()
       const generation = await registers.generation()
       let replayed = 0
-      for (const parked of await parkedEvents(events, `${name}.${generation}`)) {
+      for (const parked of await parkedEvents(events, registers.parkedOwner(generation))) {
         const [event] = await events.readStored({
           after: BigInt(parked.position) - 1n,
           asOf: BigInt(parked.position),
@@ -299,7 +322,7 @@ export function project<State>(events: EventStore, options: ProjectionOptions<St
         if (
           await registers.update(generation, (kept, unit) => {
             const next = applied(kept, record, { unit, replaying: false, generation })
-            unit.add(unparkWrite(events, `${name}.${generation}`, parked))
+            unit.add(unparkWrite(events, registers.parkedOwner(generation), parked))
             return { ...next, parked: next.parked - 1 }
           })
         )
@@ -308,11 +331,14 @@ export function project<State>(events: EventStore, options: ProjectionOptions<St
       return replayed
     },
     rebuild,
-    async stop() {
-      stopped = true
-      await starting
-      await consumer?.stop()
-    },
+    stop,
+  }
+
+  async function stop(): Promise<void> {
+    ending.end()
+    await starting
+    await consumer?.stop()
+    forget()
   }
 }
 
@@ -324,6 +350,7 @@ function isStorage(error: unknown): boolean {
     code === 'unknown' ||
     code === 'storage_failed' ||
     code === 'storage_full' ||
+    code === 'write_queue_full' ||
     code === 'closed'
   )
 }

@@ -1,5 +1,5 @@
 import { base64Of, bytesOf } from './bytes.ts'
-import { EventError, refuseUnknown, requireWhole } from './errors.ts'
+import { EventError, refuseUnknown, requireTimer, requireWhole } from './errors.ts'
 import type { Publish } from './relay.ts'
 import { hmacSha256 } from './sha256.ts'
 
@@ -39,7 +39,7 @@ export interface WebhookOptions {
 export function webhookPublisher(options: WebhookOptions): Publish {
   const { url, secret, timeoutMs = 10_000, fetch = globalThis.fetch, now = () => Date.now(), ...unknown } = options
   refuseUnknown(unknown)
-  requireWhole('timeoutMs', timeoutMs)
+  requireTimer('timeoutMs', timeoutMs)
   if (!URL.canParse(url)) throw new EventError('invalid_option', `Expected \`url\` to be a URL, got \`${url}\``)
   return async (event) => {
     const body = JSON.stringify(event)

@@ -1,6 +1,6 @@
 import { type CloudEventJson, cloudEventOf } from './cloudevents.ts'
 import { type Consumer, consume } from './consumer.ts'
-import { refuseUnknown, requireWhole } from './errors.ts'
+import { EventError, refuseUnknown, requireWhole, tell } from './errors.ts'
 import type { EventStore } from './event-store.ts'
 import { sortablePosition } from './parked.ts'
 import type { EventRecord } from './query.ts'
@@ -100,7 +100,7 @@ export function relay(events: EventStore, options: RelayOptions): Relay {
       try {
         await publish(cloudEventOf(events, event))
       } catch (error) {
-        onError?.(error)
+        tell(onError, error)
         left.push(failedOnce(event.position, key, 1, error))
       }
     }
@@ -112,7 +112,9 @@ export function relay(events: EventStore, options: RelayOptions): Relay {
     const blocked = new Set<string>()
     for (const each of await listed(waiting)) {
       if (blocked.has(each.key)) continue
-      if (each.retryAt > events.now()) {
+      // A pause that is longer than any was set by a clock that has been put back since.
+      const pauseMs = each.retryAt - events.now()
+      if (pauseMs > 0 && pauseMs <= maxBackoffMs) {
         blocked.add(each.key)
         continue
       }
@@ -121,10 +123,11 @@ export function relay(events: EventStore, options: RelayOptions): Relay {
       const unit = events.store.unit()
       const place = waiting + sortablePosition(each.position)
       try {
-        if (stored !== undefined) await publish(cloudEventOf(events, await events.recordOf(stored)))
+        if (stored === undefined) throw new EventError('not_supported', 'The event is no longer at hand')
+        await publish(cloudEventOf(events, await events.recordOf(stored)))
         unit.add(events.store.setRegister(place, undefined, each.version))
       } catch (error) {
-        onError?.(error)
+        tell(onError, error)
         const next = failedOnce(each.position, each.key, each.attempts + 1, error)
         if (next.attempts >= maxAttempts) {
           unit.add(events.store.setRegister(place, undefined, each.version))
@@ -160,8 +163,10 @@ export function relay(events: EventStore, options: RelayOptions): Relay {
       }
       const left = await Promise.all([...keys].map(([key, batch]) => publishKey(key, batch, blocked.has(key))))
       await commit((unit) => {
-        for (const each of left.flat())
-          unit.add(events.store.setRegister(waiting + sortablePosition(each.position), noted(each), 0))
+        for (const each of left.flat()) {
+          const place = each.attempts >= maxAttempts ? dead : waiting
+          unit.add(events.store.setRegister(place + sortablePosition(each.position), noted(each), 0))
+        }
       })
     },
   })

@@ -1,4 +1,4 @@
-import { refuseUnknown, requireWhole } from './errors.ts'
+import { refuseUnknown, requireTimer } from './errors.ts'
 import type { EventStore } from './event-store.ts'
 import { type EventBatch, positionOf, type SubscribeOptions, subscribe } from './subscription.ts'
 
@@ -17,7 +17,7 @@ export interface EventStreamOptions extends Pick<SubscribeOptions, 'filter' | 'b
 export function eventStream(events: EventStore, request: Request, options: EventStreamOptions = {}): Response {
   const { from = 'end', heartbeatMs = 15_000, filter, batch, pollMs, ...unknown } = options
   refuseUnknown(unknown)
-  requireWhole('heartbeatMs', heartbeatMs)
+  requireTimer('heartbeatMs', heartbeatMs)
   const last = request.headers.get('last-event-id')
   const abort = new AbortController()
   const batches = subscribe(events, {

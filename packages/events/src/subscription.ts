@@ -1,4 +1,4 @@
-import { EventError, refuseUnknown, requireWhole } from './errors.ts'
+import { EventError, refuseUnknown, requireTimer, requireWhole } from './errors.ts'
 import type { EventStore } from './event-store.ts'
 import { larger } from './positions.ts'
 import { checkFilter, type EventRecord } from './query.ts'
@@ -48,11 +48,7 @@ export function subscribe(events: EventStore, options: SubscribeOptions = {}): A
     ...unknown
   } = options
   refuseUnknown(unknown)
-  requireWhole('batch', batch)
-  if (batch > 1_000) throw new EventError('invalid_option', `Expected \`batch\` to be at most 1000, got \`${batch}\``)
-  requireWhole('pollMs', pollMs)
-  checkFilter(filter)
-  checkFrom(from)
+  checkReading({ from, filter, batch, pollMs })
   const begin = beginning(events, from)
   begin.catch(() => {})
   return follow()
@@ -97,8 +93,25 @@ async function beginning(events: EventStore, from: NonNullable<SubscribeOptions[
   return positionOf(from.after)
 }
 
+/** What every way of following a log has in common. */
+export interface Reading {
+  readonly from?: SubscribeOptions['from'] | undefined
+  readonly filter?: Omit<EventFilter, 'from' | 'to'> | undefined
+  readonly batch?: number | undefined
+  readonly pollMs?: number | undefined
+}
+
+/** Throws `invalid_option` and `invalid_query` for what no log can be followed with. */
+export function checkReading({ from = 'start', filter = {}, batch = 100, pollMs = 1_000 }: Reading): void {
+  requireWhole('batch', batch)
+  if (batch > 1_000) throw new EventError('invalid_option', `Expected \`batch\` to be at most 1000, got \`${batch}\``)
+  requireTimer('pollMs', pollMs)
+  checkFilter(filter)
+  checkFrom(from)
+}
+
 /** Throws `invalid_option` for what is no place to begin at. */
-export function checkFrom(from: NonNullable<SubscribeOptions['from']>): void {
+function checkFrom(from: NonNullable<SubscribeOptions['from']>): void {
   if (from === 'start' || from === 'end') return
   if (typeof from !== 'object' || from === null)
     throw new EventError('invalid_option', `Expected \`from\` to be start, end or { after }, got \`${String(from)}\``)

@@ -3,11 +3,13 @@ import { afterEach, describe, expect, test } from 'vitest'
 import {
   aggregate,
   audit,
+  type EventLog,
   EventStore,
   memoryEventStore,
   performanceFigures,
   project,
   requestStates,
+  stats,
 } from '../src/index.ts'
 
 const stores: EventStore[] = []
@@ -244,3 +246,123 @@ test('the ready projections tell where each request is and how each operation do
     '/missing': { requests: 1, failures: 1 },
   })
 })
+
+test('P1: a repeated append changes no inline projection, whatever another process appends between', async () => {
+  const store = memoryEventStore()
+  const [here, there] = [new EventStore({ store }), new EventStore({ store })]
+  stores.push(here, there)
+  const projection = here.project({ ...counter, mode: 'inline' })
+  there.project({ ...counter, mode: 'inline' })
+  await here.append('added', 1, { id: 'one' })
+  expect((await here.append('added', 1, { id: 'one' })).durability).toBe('memory')
+  await there.append('added', 10)
+  await here.append('added', 100)
+  expect(await projection.state()).toBe(111)
+})
+
+test('P2: a store that cannot be opened, or whose queue is full, delays a projection and neither ends it nor parks an event', async () => {
+  const store = memoryEventStore()
+  await new EventStore({ store }).append('added', 1)
+  let closed = true
+  let full = 5
+  const events = new EventStore({
+    store: {
+      ...eventLogOf(store),
+      open: async () => {
+        if (closed) throw new Error('not yet')
+      },
+      unit: () => {
+        const unit = store.unit()
+        const commit = () =>
+          full-- > 0 ? Promise.reject(Object.assign(new Error('full'), { code: 'write_queue_full' })) : unit.commit()
+        return { add: unit.add, commit }
+      },
+    },
+  })
+  stores.push(events)
+  const told: unknown[] = []
+  const projection = events.project({ ...counter, maxAttempts: 1, onError: (error) => told.push(error) })
+  await expect(projection.state()).rejects.toThrow('not yet')
+  closed = false
+  await projection.whenProcessed('1')
+  expect(await projection.health()).toMatchObject({ state: 1, parked: 0 })
+  expect(told.length).toBeGreaterThan(0)
+})
+
+test('P2: of two who replay parked events at once, each ends, and each event is applied once', async () => {
+  const events = memory()
+  let broken = true
+  const projection = events.project({
+    name: 'p',
+    initial: 0,
+    maxAttempts: 1,
+    apply: (n: number) => {
+      if (broken) throw new Error('no')
+      return n + 1
+    },
+  })
+  for (let i = 0; i < 3; i++) await events.append('added', i)
+  await projection.whenProcessed('3')
+  broken = false
+  const replayed = await Promise.all([projection.replayParked(), projection.replayParked()])
+  expect(replayed[0]! + replayed[1]!).toBe(3)
+  expect(await projection.health()).toMatchObject({ state: 3, parked: 0 })
+})
+
+test('P3: a rebuild that was given up after it parked an event can be begun again, and no parked event outlives its build', async () => {
+  const events = memory()
+  let stuck = false
+  const projection = events.project({
+    name: 'p',
+    initial: 0,
+    maxAttempts: 1,
+    apply: (n: number, { type }) => {
+      if (type === 'bad') throw new Error('no')
+      return n + 1
+    },
+    onSwap: () => {
+      if (stuck) throw new Error('given up')
+    },
+  })
+  await events.append('bad', 0)
+  await events.append('added', 1)
+  await projection.whenProcessed('2')
+  stuck = true
+  await expect(projection.rebuild()).rejects.toThrow('given up')
+  stuck = false
+  expect(await projection.rebuild()).toMatchObject({ generation: 2, equal: true })
+  expect((await projection.parked()).map(({ position }) => position)).toEqual(['1'])
+  expect(await stats(events)).toMatchObject({ parked: 1 })
+})
+
+test('P3: after a rebuild one instance works, and `stop` ends it', async () => {
+  const events = memory()
+  const projection = events.project({ ...counter, leaseMs: 100, pollMs: 5 })
+  await events.append('added', 1)
+  for (let i = 0; i < 10; i++) {
+    await projection.whenProcessed('1')
+    await projection.rebuild()
+  }
+  await projection.stop()
+  expect((await stats(events)).consumers.map(({ working }) => working)).toEqual([false])
+  expect(projection.consumer?.state).toBe('stopped')
+})
+
+/** A log as an object whose members can be replaced. */
+function eventLogOf(log: EventLog): EventLog {
+  return {
+    durable: log.durable,
+    gapless: log.gapless,
+    database: log.database,
+    open: () => log.open(),
+    unit: (options) => log.unit(options),
+    append: (...args) => log.append(...args),
+    read: (query) => log.read(query),
+    count: (query) => log.count(query),
+    head: () => log.head(),
+    base: () => log.base(),
+    registers: (...args) => log.registers(...args),
+    setRegister: (...args) => log.setRegister(...args),
+    drop: (base) => log.drop(base),
+  }
+}

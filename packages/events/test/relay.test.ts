@@ -82,6 +82,65 @@ test('X1: what was published and not noted down before a crash comes again with 
   expect(ids).toEqual([id, id])
 })
 
+test('X1: with one attempt an event is tried once; a hook that throws holds back neither it nor what is behind it', async () => {
+  const events = memory()
+  const tried: unknown[] = []
+  const running = relay(events, {
+    name: 'r',
+    maxAttempts: 1,
+    pollMs: 5,
+    publish: async ({ data }) => {
+      tried.push(data)
+      if (data === 1) throw new Error('down')
+    },
+    onError: () => {
+      throw new Error('mine')
+    },
+  })
+  for (const data of [1, 2, 3]) await events.append('x', data)
+  await until(() => tried.includes(3))
+  expect(tried).toEqual([1, 2, 3])
+  expect(await running.deadLetters()).toMatchObject([{ position: '1', attempts: 1 }])
+})
+
+test('X1: a clock that is put back keeps no event waiting for longer than the longest pause', async () => {
+  let now = Date.UTC(2040, 0)
+  const events = memory({ now: () => now })
+  let tries = 0
+  relay(events, {
+    name: 'r',
+    pollMs: 5,
+    publish: async () => {
+      tries++
+      if (tries === 1) throw new Error('down')
+    },
+  })
+  await events.append('x', {})
+  await until(() => tries === 1)
+  now = Date.UTC(2026, 0)
+  await until(() => tries === 2)
+})
+
+test('X1: a pending event that retention took is dead, and not forgotten', async () => {
+  const store = memoryEventStore()
+  const events = memory({ store })
+  const running = relay(events, {
+    name: 'r',
+    backoffMs: 1,
+    maxAttempts: 2,
+    pollMs: 5,
+    publish: async () => {
+      const unit = store.unit()
+      unit.add(store.drop(await store.head()))
+      await unit.commit().catch(() => {})
+      throw new Error('down')
+    },
+  })
+  await events.append('x', {})
+  await until(async () => (await running.deadLetters()).length === 1)
+  expect(await running.deadLetters()).toMatchObject([{ position: '1', reason: 'The event is no longer at hand' }])
+})
+
 test('X1: a webhook gets a signed structured CloudEvent with the id as key; an answer over 299 or a redirect is a failure', async () => {
   const calls: { headers: Record<string, unknown>; body: string }[] = []
   let status = 200

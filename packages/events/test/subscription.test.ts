@@ -216,6 +216,18 @@ test('S1: options that cannot be right are refused by name', () => {
     expect(() => events.subscribe({ [name]: value } as never), name).toThrow(
       expect.objectContaining({ code: 'invalid_option', message: expect.stringContaining(name) }),
     )
+  const [handle, apply] = [async () => {}, (n: number) => n]
+  for (const wrong of [{ batch: 0 }, { pollMs: 2 ** 31 }, { leaseMs: 2 ** 31 }, { leaseMs: Number.NaN }]) {
+    const refused = expect.objectContaining({ code: 'invalid_option', message: expect.stringContaining('Ms') })
+    const reason = 'batch' in wrong ? expect.objectContaining({ code: 'invalid_option' }) : refused
+    expect(() => consume(events, { name: 'n', handle, ...wrong })).toThrow(reason)
+    expect(() => events.project({ name: 'n', initial: 0, apply, ...wrong })).toThrow(reason)
+  }
+  expect(() => consume(events, { name: 'n', handle, filter: { kind: 'a' } as never })).toThrow('kind')
+  for (const wrong of [{ mode: 'sync' }, { onPoison: 'skip' }])
+    expect(() => events.project({ name: 'n', initial: 0, apply, ...wrong } as never)).toThrow(Object.keys(wrong)[0])
+  expect(() => eventStream(events, new Request('http://x'), { heartbeatMs: 2 ** 31 })).toThrow('heartbeatMs')
+  expect(() => new EventStore({ store: memoryEventStore(), flushIntervalMs: 2 ** 31 })).toThrow('flushIntervalMs')
   for (const from of ['middle', { after: 'x' }, { before: '1' }, null] as never[])
     expect(() => consume(events, { name: 'n', from, handle: async () => {} })).toThrow(
       expect.objectContaining({ code: 'invalid_option' }),
@@ -280,4 +292,44 @@ test('S1: the place of a consumer outlives the process, on SQLite', async () => 
   await run()
   await run()
   expect(positions).toEqual(['1', '2'])
+})
+
+test('S1: a listener that throws fails no append and holds back no other listener', async () => {
+  const events = memory()
+  let woken = 0
+  events.onAppended(() => {
+    throw new Error('mine')
+  })
+  events.onAppended(() => woken++)
+  expect(await events.append('a', {})).toMatchObject({ position: 1n })
+  expect(woken).toBe(1)
+})
+
+test('S1: where notifications cannot be had, a subscriber polls, and the next one asks for them again', async () => {
+  const store = memoryEventStore()
+  let asked = 0
+  store.listen = () => {
+    asked++
+    return asked === 1 ? Promise.reject(new Error('too many connections')) : Promise.resolve(async () => {})
+  }
+  const events = new EventStore({ store })
+  await events.append('a', {})
+  expect(await take(events, 1, { pollMs: 1 })).toEqual(['1'])
+  expect(await take(events, 1, { pollMs: 1 })).toEqual(['1'])
+  expect(asked).toBe(2)
+  await events.stop()
+})
+
+test('S2: `stop` ends consumers although what is buffered cannot be written, and says so', async () => {
+  const store = sqliteEventStore({ db: await openTestDatabase() })
+  let broken = false
+  const failing = { add: () => {}, commit: () => Promise.reject(new Error('down')) }
+  const events = new EventStore({ store: { ...store, unit: () => (broken ? failing : store.unit()) } })
+  const consumer = consume(events, { name: 'c', handle: async () => {} })
+  await events.append('a', {})
+  await consumer.whenProcessed('1')
+  broken = true
+  await events.append('b', {}, { durability: 'memory' })
+  await expect(events.stop()).rejects.toThrow('down')
+  expect(consumer.state).toBe('stopped')
 })
