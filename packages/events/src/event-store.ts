@@ -235,15 +235,18 @@ export class EventStore {
 
   /** Reads stored events across the tiers: first what retention has moved out, then the store. */
   async readStored(query: StoreQuery): Promise<StoredEvent[]> {
-    if (this.#archive === undefined) return this.store.read(query)
-    const base = await this.store.base()
-    if (query.after >= base.position) return this.store.read(query)
-    const cold = await this.#archive.read(this.store, {
-      ...query,
-      asOf: smaller(query.asOf, base.position),
-    })
-    if (cold.length >= query.limit || query.asOf <= base.position) return cold
-    return [...cold, ...(await this.store.read({ ...query, after: base.position, limit: query.limit - cold.length }))]
+    let found = await this.store.read(query)
+    if (this.#archive === undefined) return found
+    // Retention may move events out at any time, and the base with them: what was read from a place that the base had not passed
+    // by the end of the read is whole.
+    for (let { after } = query; ; ) {
+      const { position: base } = await this.store.base()
+      if (base <= after) return found
+      const cold = await this.#archive.read(this.store, { ...query, asOf: smaller(query.asOf, base) })
+      if (cold.length >= query.limit || query.asOf <= base) return cold
+      after = base
+      found = [...cold, ...(await this.store.read({ ...query, after, limit: query.limit - cold.length }))]
+    }
   }
 
   /** Whether events of a type hold something that is stored encrypted. */

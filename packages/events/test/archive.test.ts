@@ -225,3 +225,30 @@ for (const killAt of ['1', '7', '8', 'effect7', '20']) {
     expect(await child('project', directory, place, '0')).toEqual({ signal: null, output: '30' })
   })
 }
+
+test('R2: events that leave for the archive while they are read are neither skipped nor repeated', async () => {
+  const { archive, store, events } = await archived()
+  const read = store.read.bind(store)
+  let left = false
+  store.read = async (query) => {
+    if (!left && query.limit === 7) {
+      left = true
+      await retain(events, { archive, maxEvents: 0 })
+    }
+    return read(query)
+  }
+  expect(await allPositions(events)).toEqual(range(1, 101))
+  expect(left).toBe(true)
+})
+
+test('R2: a folder that cannot be read is an error, not an empty archive; a write that fails leaves nothing behind', async () => {
+  const folder = temporaryFolder()
+  writeFileSync(join(folder, 'file'), '')
+  const blocked = folderArchive({ path: join(folder, 'file') })
+  await expect(blocked.list('')).rejects.toMatchObject({ code: 'ENOTDIR' })
+  await expect(blocked.get('name')).rejects.toMatchObject({ code: 'ENOTDIR' })
+  const target = folderArchive({ path: join(folder, 'archive') })
+  expect(await target.list('')).toEqual([])
+  await expect(target.put('name', Symbol('no bytes') as never)).rejects.toThrow()
+  expect(readdirSync(join(folder, 'archive'))).toEqual([])
+})

@@ -27,12 +27,12 @@ export function folderArchive({ path, ...unknown }: FolderArchiveOptions): Archi
       const partial = `${file}.${randomUUID()}.partial`
       const handle = await open(partial, 'wx', 0o600)
       try {
-        await handle.writeFile(bytes)
-        await handle.sync()
-      } finally {
-        await handle.close()
-      }
-      try {
+        try {
+          await handle.writeFile(bytes)
+          await handle.sync()
+        } finally {
+          await handle.close()
+        }
         // A link fails where the name exists, in one step.
         await link(partial, file)
       } catch (error) {
@@ -48,7 +48,7 @@ export function folderArchive({ path, ...unknown }: FolderArchiveOptions): Archi
     },
     async get(name) {
       const file = fileOf(name)
-      const stat = await lstat(file).catch(() => undefined)
+      const stat = await lstat(file).catch(absent)
       if (stat === undefined) return undefined
       const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW)
       try {
@@ -58,14 +58,19 @@ export function folderArchive({ path, ...unknown }: FolderArchiveOptions): Archi
       }
     },
     async list(prefix) {
-      const entries = await readdir(path, { recursive: true, withFileTypes: true }).catch(() => [])
-      return entries
+      const entries = await readdir(path, { recursive: true, withFileTypes: true }).catch(absent)
+      return (entries ?? [])
         .filter((entry) => entry.isFile() && !entry.name.endsWith('.partial'))
         .map((entry) => relative(path, join(entry.parentPath, entry.name)).split('\\').join('/'))
         .filter((name) => name.startsWith(prefix))
         .sort()
     },
   }
+}
+
+/** Undefined for what is not there; what cannot be read is no absence. */
+function absent(error: unknown): undefined {
+  if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
 }
 
 async function sync(folder: string): Promise<void> {
