@@ -72,6 +72,12 @@ export class ChainChecker {
     this.#start = base.position
     this.#tree = frontier === undefined ? undefined : new CompactRange(base.position, frontier)
     this.#vouched = vouched
+    this.#compare()
+  }
+
+  /** Whether anything that was vouched for could be compared: what lies before the cut cannot. */
+  get compared(): boolean {
+    return this.#vouched.some(({ position }) => position >= this.#start)
   }
 
   get head(): Head {

@@ -153,3 +153,22 @@ test('T1: the root of the tree is that of RFC 6962 over the chain hashes', async
   const [first] = await events.store.read({ after: 0n, asOf: 1n, limit: 1 })
   expect(root).toBe(hexOf(first!.hash))
 })
+
+test('T2: a log that was made anew behind its own cut is a fork, and what lies before a cut is not called compared', async () => {
+  const { events, raw, expectedHead } = await filledLog()
+  const { root } = await events.verify()
+  const rootOf = [{ size: 10n, root: Uint8Array.from(root!.match(/../g)!, (hex) => Number.parseInt(hex, 16)) }]
+  raw.exec('INSERT INTO gw_event_base SELECT 1, position, time, hash FROM gw_event WHERE position = 10')
+  raw.exec('DELETE FROM gw_event')
+  expect(await events.verify({ expectedHead })).toMatchObject({ ok: true, truncationChecked: true })
+  const before = { ...expectedHead, position: 9n }
+  expect(await events.verify({ expectedHead: before })).toMatchObject({ ok: true, truncationChecked: false })
+  raw.exec("UPDATE gw_event_base SET hash = x'00'")
+  raw
+    .prepare('INSERT INTO gw_event_register VALUES (?, 1, ?)')
+    .run('log/frontier', JSON.stringify({ size: '10', roots: ['00'.repeat(32), '11'.repeat(32)] }))
+  raw.close()
+  const fork = { ok: false, problems: [{ kind: 'fork', position: '10' }], truncationChecked: true }
+  expect(await events.verify({ expectedHead })).toMatchObject(fork)
+  expect(await events.verify({ expectedRoots: rootOf })).toMatchObject(fork)
+})
