@@ -55,7 +55,7 @@ const gone = '[redacted]'
 /** A copy of `value` without what the rules name; URLs and messages in it have lost their credentials. */
 export function redacted(value: unknown, rules: RedactionRules, key: Uint8Array): unknown {
   const paths = (rules.paths ?? []).map((path) => path.split('/').slice(1).map(unescaped))
-  return copyOf(value, rules, key, paths, 0)
+  return copyOf(value, rules, key, paths, [])
 }
 
 function unescaped(token: string): string {
@@ -64,20 +64,30 @@ function unescaped(token: string): string {
 
 type Paths = readonly (readonly string[])[]
 
-function copyOf(value: unknown, rules: RedactionRules, key: Uint8Array, paths: Paths, depth: number): unknown {
+/** `above` holds the objects that the value lies in. */
+function copyOf(value: unknown, rules: RedactionRules, key: Uint8Array, paths: Paths, above: object[]): unknown {
   if (typeof value === 'string') return redactedText(value, rules, key)
   if (typeof value === 'bigint') return value.toString()
   if (typeof value !== 'object' || value === null) return value
-  if (depth >= maxDepth) return '[too deep]'
-  if (value instanceof Date) return value.toJSON()
+  if (above.length >= maxDepth) return '[too deep]'
+  if (above.includes(value)) return '[circular]'
   if (value instanceof Error) return { name: value.name, message: redactedText(value.message, rules, key) }
+  above.push(value)
+  const copy = membersOf(value, rules, key, paths, above)
+  above.pop()
+  return copy
+}
+
+function membersOf(value: object, rules: RedactionRules, key: Uint8Array, paths: Paths, above: object[]): unknown {
+  if ('toJSON' in value && typeof value.toJSON === 'function')
+    return copyOf(value.toJSON() as unknown, rules, key, paths, above)
   if (Array.isArray(value))
-    return value.map((item, i) => memberOf(String(i), item, rules, key, under(paths, String(i)), depth))
+    return value.map((item, i) => memberOf(String(i), item, rules, key, under(paths, String(i)), above))
   const copy: [string, unknown][] = []
   for (const [name, item] of Object.entries(value))
     copy.push([
       safeName(name, rules, key),
-      memberOf(name, item, rules, key, paths.length === 0 ? paths : under(paths, name), depth),
+      memberOf(name, item, rules, key, paths.length === 0 ? paths : under(paths, name), above),
     ])
   return Object.fromEntries(copy)
 }
@@ -87,13 +97,23 @@ function under(paths: Paths, name: string): Paths {
   return paths.filter(([first]) => first === name || first === '*').map((path) => path.slice(1))
 }
 
-function memberOf(name: string, item: unknown, rules: RedactionRules, key: Uint8Array, paths: Paths, depth: number) {
+function memberOf(
+  name: string,
+  item: unknown,
+  rules: RedactionRules,
+  key: Uint8Array,
+  paths: Paths,
+  above: object[],
+): unknown {
   if (paths.some((path) => path.length === 0)) return gone
   const lower = name.toLowerCase()
   if (rules.names.has(lower)) return gone
   if (rules.hashed?.has(lower)) return item === null || item === undefined ? item : receiptOf(JSON.stringify(item), key)
-  if (typeof item === 'string' && rules.addresses?.has(lower)) return maskedAddress(item)
-  return copyOf(item, rules, key, paths, depth + 1)
+  if (rules.addresses?.has(lower)) {
+    if (typeof item === 'string') return maskedAddress(item)
+    if (Array.isArray(item)) return item.map((each) => (typeof each === 'string' ? maskedAddress(each) : gone))
+  }
+  return copyOf(item, rules, key, paths, above)
 }
 
 /** A member's name is as much a text of the client's as its value. */

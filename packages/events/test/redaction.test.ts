@@ -87,3 +87,28 @@ test('D1: texts made to be slow are redacted in time that grows with their lengt
     clean(text)
   expect(performance.now() - began).toBeLessThan(1_000)
 })
+
+test('D1: what says itself how it is written as JSON is kept as that; a circle is cut where it closes', () => {
+  expect(
+    clean({ at: new URL('https://ann:secret@example.com/x'), when: new Date(0), never: new Date(Number.NaN) }),
+  ).toEqual({
+    at: 'https://[redacted]@example.com/x',
+    when: '1970-01-01T00:00:00.000Z',
+    never: null,
+  })
+  expect(clean({ money: { toJSON: () => ({ amount: '1.50', password: 'x' }) } })).toEqual({
+    money: { amount: '1.50', password: '[redacted]' },
+  })
+  const node: Record<string, unknown> = { name: 'a' }
+  for (const edge of ['left', 'right', 'up', 'down']) node[edge] = { node, twice: [node, 1] }
+  const cut = { node: '[circular]', twice: ['[circular]', 1] }
+  expect(clean(node)).toEqual({ name: 'a', left: cut, right: cut, up: cut, down: cut })
+  const shared = { n: 1 }
+  expect(clean([shared, shared])).toEqual([{ n: 1 }, { n: 1 }])
+})
+
+test('D1: each of several addresses is cut', () => {
+  expect(clean({ 'X-Forwarded-For': ['203.0.113.77', 'canary'] })).toEqual({
+    'X-Forwarded-For': ['203.0.113.0/24', '[redacted]'],
+  })
+})
