@@ -42,8 +42,10 @@ export function subjectPrivacy(options: SubjectPrivacyOptions): EventPrivacy {
     async seal(event: NewEvent, { log, stream }) {
       const subject = subjectOf(event)
       let data: unknown = JSON.parse(event.data)
+      // Data may look as if it were encrypted; only what was encrypted here is left as it is.
+      const done = new Set<unknown>()
       for (const path of pathsOf.get(event.type) ?? []) {
-        data = await changed(data, path, '', async (value, place) => {
+        data = await changed(data, path, '', done, async (value, place) => {
           if (subject === null)
             throw new EventError(
               'invalid_option',
@@ -51,7 +53,9 @@ export function subjectPrivacy(options: SubjectPrivacyOptions): EventPrivacy {
             )
           const aad = aadOf(log, stream, event.id, place)
           const sealed = await keyring.encrypt(subject, bytesOf(JSON.stringify(value)), aad)
-          return { $encrypted: base64Of(sealed) }
+          const stored = { $encrypted: base64Of(sealed) }
+          done.add(stored)
+          return stored
         })
       }
       return { ...event, data: JSON.stringify(data) }
@@ -59,8 +63,9 @@ export function subjectPrivacy(options: SubjectPrivacyOptions): EventPrivacy {
     async open(event: StoredEvent, log: string) {
       const subject = subjectOf(event)
       let data: unknown = JSON.parse(event.data)
-      for (const path of pathsOf.get(event.type) ?? []) {
-        data = await changed(data, path, '', async (value, place) => {
+      // The other way round: what was encrypted last holds what was encrypted before.
+      for (const path of [...(pathsOf.get(event.type) ?? [])].reverse()) {
+        data = await changed(data, path, '', new Set(), async (value, place) => {
           const sealed = sealedOf(value)
           if (sealed === undefined || subject === null) return value
           const aad = aadOf(log, event.stream, event.id, place)
@@ -82,18 +87,20 @@ function aadOf(log: string, stream: string, id: string, path: string): Uint8Arra
   return bytesOf(JSON.stringify([log, stream, id, path]))
 }
 
-/** A copy in which what stands at the path is replaced. */
+/** A copy in which what stands at the path is replaced, but for what lies within something that is `closed`. */
 async function changed(
   value: unknown,
   [name, ...rest]: readonly string[],
   place: string,
+  closed: ReadonlySet<unknown>,
   replace: (value: unknown, place: string) => Promise<unknown>,
 ): Promise<unknown> {
   if (name === undefined) return replace(value, place)
-  if (typeof value !== 'object' || value === null || sealedOf(value) !== undefined) return value
+  if (typeof value !== 'object' || value === null || closed.has(value)) return value
   const names = name === '*' ? Object.keys(value) : Object.hasOwn(value, name) ? [name] : []
   const entries = new Map<string, unknown>(Object.entries(value))
-  for (const each of names) entries.set(each, await changed(entries.get(each), rest, `${place}/${each}`, replace))
+  for (const each of names)
+    entries.set(each, await changed(entries.get(each), rest, `${place}/${each}`, closed, replace))
   return Array.isArray(value) ? [...entries.values()] : Object.fromEntries(entries)
 }
 

@@ -132,3 +132,19 @@ test('G3: an erased key is in no byte of the key file, and is erased after the f
   expect(await again.decrypt('u', sealed, aad)).toBeUndefined()
   again.close()
 })
+
+test('G1: data that only looks encrypted is encrypted like any other, and read back as it was', async () => {
+  const store = memoryEventStore()
+  const paths = { registered: ['/email', '/address/*', '/address/city', '/note', '/note/*', '/deep/*', '/deep'] }
+  const events = new EventStore({ store, privacy: subjectPrivacy({ keyring: memoryKeyring(), fields: paths }) })
+  const data = {
+    email: { $encrypted: canary },
+    address: { $encrypted: canary, city: canary },
+    note: { $encrypted: canary, text: canary },
+    deep: { $encrypted: canary, text: canary },
+  }
+  await events.append('registered', data, { subject: 'u1' })
+  const [stored] = await store.read({ after: 0n, asOf: 1n, limit: 1 })
+  expect(stored!.data).not.toContain(canary)
+  expect((await events.query()).events[0]!.data).toEqual(data)
+})
