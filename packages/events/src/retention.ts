@@ -1,5 +1,5 @@
 import { type KeptSegment, type Segment, type SegmentArchive, segmentsOf } from './archive.ts'
-import { refuseUnknown, requireWhole } from './errors.ts'
+import { EventError, refuseUnknown, requireWhole } from './errors.ts'
 import type { EventStore } from './event-store.ts'
 import { type ConsumerPlace, consumerPrefix } from './lease.ts'
 import { holds } from './legal-hold.ts'
@@ -32,6 +32,7 @@ export async function retain(events: EventStore, options: RetainOptions): Promis
   refuseUnknown(unknown)
   for (const [name, value] of Object.entries({ retentionMs, maxEvents, maxBytes }))
     if (value !== undefined) requireWhole(name, value, 0)
+  if (!events.store.gapless) throw new EventError('not_supported', 'Retention needs a log in strict mode')
   await events.start()
   const sealed = await archive.seal(events)
   const { store } = events

@@ -212,6 +212,14 @@ test('the role of the gateway may append and read, and neither change nor delete
   expect(() => postgresAppendOnlyGrants('x; DROP TABLE gw_event')).toThrow(TypeError)
 })
 
+test('concurrent: retention is refused before anything is sealed', async () => {
+  const { store, events } = await log('concurrent')
+  for (let i = 0; i < 5; i++) await events.append('a', { i })
+  const archive = segmentArchive({ target: memoryArchive(), maxSegmentBytes: 1 })
+  await expect(retain(events, { archive, maxEvents: 0 })).rejects.toMatchObject({ code: 'not_supported' })
+  expect(await store.registers('segment/')).toEqual([])
+})
+
 test('a log keeps the mode it was made with', async () => {
   const { server } = await log('strict')
   const other = new EventStore({ store: postgresEventStore({ db: server.db, mode: 'concurrent' }) })
