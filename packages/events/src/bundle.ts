@@ -81,12 +81,14 @@ export async function verifyBundle(
   const vouched = new Map<string, Vouched>()
   // Without a key, what the bundle says of itself can be neither believed nor held against it.
   const carried = verifiers.length === 0 ? [] : header.notes
-  for (const note of [...notes, ...carried]) {
+  const outside = new Set<bigint>()
+  for (const [i, note] of [...notes, ...carried].entries()) {
     const checkpoint = await openNote(note, verifiers).catch(() => undefined)
     if (checkpoint === undefined || checkpoint.origin !== `gateway-events/${header.log}`) {
       found.push({ kind: 'fork', position: '0', detail: 'a checkpoint is not one of this log by a known key' })
       continue
     }
+    if (i < notes.length) outside.add(checkpoint.size)
     const key = checkpoint.size.toString()
     const other = vouched.get(key)
     if (other?.root !== undefined && hexOf(other.root) !== hexOf(checkpoint.root))
@@ -105,7 +107,7 @@ export async function verifyBundle(
     root: checker.root && hexOf(checker.root),
     retentionCut: header.base.position,
     problems,
-    truncationChecked: notes.length > 0,
+    truncationChecked: [...outside].some((size) => checker.compared.has(size)),
   }
 }
 
@@ -161,11 +163,21 @@ function headerOf(text: string): Header | undefined {
       header.format === 'gw-events-1' &&
       /^\d{1,40}$/.test(position) &&
       typeof time === 'number' &&
-      /^[0-9a-f]{64}$/.test(hash)
+      hashForm.test(hash) &&
+      soundFrontier(header.frontier, position)
     return sound && Array.isArray(header.notes) ? header : undefined
   } catch {
     return undefined
   }
+}
+
+const hashForm = /^[0-9a-f]{64}$/
+
+/** One root a bit of the size; unknown only where something was cut, as nothing can be compared with a tree that begins nowhere. */
+function soundFrontier(frontier: unknown, position: string): boolean {
+  if (frontier === null) return BigInt(position) > 0n
+  const bits = BigInt(position).toString(2).replaceAll('0', '').length
+  return Array.isArray(frontier) && frontier.length === bits && frontier.every((root) => hashForm.test(root))
 }
 
 function headless(): BundleVerification {

@@ -53,6 +53,8 @@ const window = 64
 /** Follows a log from one event to the next, in memory that does not grow with it. */
 export class ChainChecker {
   readonly problems: Problem[] = []
+  /** Positions of what was vouched for and could be compared: what lies before the cut, or behind a gap, cannot. */
+  readonly compared: Set<bigint> = new Set()
   readonly #vouched: readonly Vouched[]
   readonly #tree: CompactRange | undefined
   readonly #start: bigint
@@ -73,11 +75,6 @@ export class ChainChecker {
     this.#tree = frontier === undefined ? undefined : new CompactRange(base.position, frontier)
     this.#vouched = vouched
     this.#compare()
-  }
-
-  /** Whether anything that was vouched for could be compared: what lies before the cut cannot. */
-  get compared(): boolean {
-    return this.#vouched.some(({ position }) => position >= this.#start)
   }
 
   get head(): Head {
@@ -176,6 +173,7 @@ export class ChainChecker {
   #compare(): void {
     for (const { position, hash, root } of this.#vouched) {
       if (position !== this.#before.position || this.#gap) continue
+      if (hash !== undefined || this.#tree !== undefined) this.compared.add(position)
       const otherHash = hash !== undefined && !sameBytes(hash, this.#before.hash)
       const otherRoot = root !== undefined && this.#tree !== undefined && !sameBytes(root, this.#tree.root())
       if ((otherHash || otherRoot) && !this.#broken)
@@ -196,8 +194,9 @@ export class ChainChecker {
   /** Compares the end with what was vouched for; a torn last row accounts for one. */
   end(torn = false): void {
     for (const { position } of this.#vouched) {
-      if (position > this.#before.position + (torn ? 1n : 0n))
-        this.report('truncation', this.#before.position, `the log was vouched for up to ${position} and ends here`)
+      if (position <= this.#before.position + (torn ? 1n : 0n)) continue
+      this.compared.add(position)
+      this.report('truncation', this.#before.position, `the log was vouched for up to ${position} and ends here`)
     }
   }
 }

@@ -121,21 +121,22 @@ export async function proveIn(
 /** The checkpoint that a proof leads to. Throws `invalid_proof` when it does not hold in every part. */
 export async function verifyProof(proof: InclusionProof, verifiers: readonly string[]): Promise<Checkpoint> {
   const checkpoint = await openNote(proof.note, verifiers)
-  const event = eventOfLine(proof.event)
-  const index = BigInt(proof.index)
-  const holds =
-    event !== undefined &&
-    event.position === index + 1n &&
-    checkpoint.size === BigInt(proof.size) &&
-    verifyInclusion(
-      chainHash(fromBase64(proof.before), frameOf(event)),
-      index,
-      checkpoint.size,
-      proof.path.map(fromBase64),
-      checkpoint.root,
-    )
-  if (!holds) throw new EventError('invalid_proof', 'The event is not in the log that was vouched for')
+  if (!holds(proof, checkpoint))
+    throw new EventError('invalid_proof', 'The event is not in the log that was vouched for')
   return checkpoint
+}
+
+/** Whether a proof leads to a checkpoint; one that cannot be read does not. */
+function holds(proof: InclusionProof, { size, root }: Checkpoint): boolean {
+  try {
+    const event = eventOfLine(proof.event)
+    const index = BigInt(proof.index)
+    if (event === undefined || event.position !== index + 1n || size !== BigInt(proof.size)) return false
+    const leaf = chainHash(fromBase64(proof.before), frameOf(event))
+    return verifyInclusion(leaf, index, size, proof.path.map(fromBase64), root)
+  } catch {
+    return false
+  }
 }
 
 /** Proves that the log of `older` events is the beginning of that of `newer`. */

@@ -138,6 +138,13 @@ test('T2: a checkpoint is a signed note that only its key, name, origin, size an
   ])
     await expect(openNote(wrong, [signer.verifier])).rejects.toMatchObject({ code: 'invalid_proof' })
   await expect(openNote(note, [other.verifier])).rejects.toMatchObject({ code: 'invalid_proof' })
+  const unreadable = note.replace('\n\n', '\n\n\u2014 log.example A\n')
+  expect(await openNote(unreadable, [signer.verifier])).toMatchObject({ size: 5n })
+  const proof = await prove(events, 3n, signer)
+  for (const wrong of [{ index: 'x' }, { size: '' }, { before: '!' }, { path: ['!'] }])
+    await expect(verifyProof({ ...proof, ...wrong }, [signer.verifier])).rejects.toMatchObject({
+      code: 'invalid_proof',
+    })
 })
 
 test('T2: every event of a log of 600 is proven in it, and the log of 600 is that of 1, 256, 300 grown', async () => {
@@ -204,6 +211,32 @@ for (const [name, kind, position, damage] of damages) {
     if (kind === 'reorder') expect(kinds.map(([k]) => k)).toContain('reorder')
   })
 }
+
+test('T3: a bundle that hides where its tree begins is not called compared, and one that begins at the start cannot hide it', async () => {
+  const events = await filled(20)
+  const signer = await signerOf()
+  const trust = { verifiers: [signer.verifier], notes: [await signCheckpoint(events, signer)] }
+  const anew = forged(await bundleOf(events), 5, true)
+  const header = JSON.parse(anew[0]!) as { base: object }
+  const withHeader = (change: object, events: readonly string[]) => [
+    `${JSON.stringify({ ...header, ...change })}\n`,
+    ...events,
+  ]
+  expect(await verifyBundle(withHeader({ frontier: null }, anew.slice(1)), trust)).toMatchObject({
+    ok: false,
+    problems: [{ kind: 'bit_rot', position: '0' }],
+  })
+  const [, , , , , last, ...rest] = anew
+  const base = { position: '5', time: 0, hash: (JSON.parse(last!) as string[])[16] }
+  expect(await verifyBundle(withHeader({ frontier: null, base }, rest), trust)).toMatchObject({
+    truncationChecked: false,
+  })
+  for (const frontier of [[], ['00'], 'x', ['00'.repeat(32)]])
+    expect(await verifyBundle(withHeader({ frontier, base }, rest), trust)).toMatchObject({
+      ok: false,
+      problems: [{ kind: 'bit_rot', position: '0' }],
+    })
+})
 
 test('T3: any single character of an event that is changed is noticed', async () => {
   const events = await filled(6)
