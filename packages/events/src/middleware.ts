@@ -62,9 +62,9 @@ export function audit(options: AuditOptions): MiddlewareHandler<AuditEnv> {
     throw new EventError('invalid_option', `Expected \`events\` to be an EventStore, got \`${String(events)}\``)
 
   function aboutOf(c: Context): Omit<EventInput, 'type' | 'data'> {
-    const actor = options.actor?.(c)
-    const subject = options.subject?.(c)
-    const requestId = options.requestId?.(c) ?? idOf(c) ?? crypto.randomUUID()
+    const actor = kept(options.actor?.(c))
+    const subject = kept(options.subject?.(c))
+    const requestId = kept(options.requestId?.(c)) ?? idOf(c) ?? crypto.randomUUID()
     const traceparent = c.req.header('traceparent')
     return {
       requestId,
@@ -143,6 +143,11 @@ export function audit(options: AuditOptions): MiddlewareHandler<AuditEnv> {
 
 const traceparentForm = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 const idForm = /^[A-Za-z0-9._-]{1,128}$/
+
+/** What an event can hold of a client's text, so that none of it keeps a request out of the trail. */
+function kept(text: string | undefined): string | undefined {
+  return text === undefined || text === '' ? undefined : text.slice(0, 512)
+}
 
 function idOf(c: Context): string | undefined {
   const given: unknown = c.get('requestId') ?? c.req.header('x-request-id')

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import { afterEach, expect, test } from 'vitest'
 import { type AuditEnv, audit, type EventLog, EventStore, memoryEventStore } from '../src/index.ts'
 import { sqliteEventStore } from '../src/stores/sqlite.ts'
@@ -74,6 +74,23 @@ test('audit: what cannot be accounted for is not done, and gets 503 with a code;
   const passing = appWith(broken, { onStoreError: 'pass', onError: (error: unknown) => errors.push(error) })
   expect((await passing.app.request('/ok', post)).status).toBe(201)
   expect(errors).toHaveLength(1)
+})
+
+test('audit: no header of a client keeps its request out of the trail', async () => {
+  for (const [given, kept] of [
+    ['', null],
+    ['x'.repeat(600), 'x'.repeat(512)],
+  ] as const) {
+    const { app, events } = appWith(memoryEventStore(), {
+      onStoreError: 'pass',
+      subject: (c: Context) => c.req.header('x-user-id'),
+      requestId: (c: Context) => c.req.header('x-user-id'),
+    })
+    expect((await app.request('/ok', { ...post, headers: { 'x-user-id': given } })).status).toBe(201)
+    const found = (await events.query()).events
+    expect(found.map(({ actor, subject }) => [actor, subject])).toEqual([1, 2, 3].map(() => [kept, kept]))
+    expect(new Set(found.map(({ requestId }) => requestId)).size).toBe(1)
+  }
 })
 
 test('audit: an unknown option is an error, and making the middleware does nothing', () => {
