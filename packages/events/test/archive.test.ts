@@ -252,3 +252,21 @@ test('R2: a folder that cannot be read is an error, not an empty archive; a writ
   await expect(target.put('name', Symbol('no bytes') as never)).rejects.toThrow()
   expect(readdirSync(join(folder, 'archive'))).toEqual([])
 })
+
+test('Q1: a range of time finds in the archive what it finds in the store, wherever it begins and ends', async () => {
+  const { archive, events } = await archived()
+  const bounds = [1_000, 1_001, 1_013, 1_050, 1_099]
+  const ranges = bounds.flatMap((from) => bounds.map((to) => ({ from, to })))
+  const before = await Promise.all(ranges.map((filter) => allPositions(events, filter)))
+  await retain(events, { archive, maxEvents: 0 })
+  expect(await Promise.all(ranges.map((filter) => allPositions(events, filter)))).toEqual(before)
+})
+
+test('R2: events that were changed after they were sealed stay where they are', async () => {
+  const { archive, store, events, target } = await archived()
+  await archive.seal(events)
+  const read = store.read.bind(store)
+  store.read = async (query) => (await read(query)).map((event) => ({ ...event, data: '{"forged":1}' }))
+  await expect(retain(events, { archive, maxEvents: 0 })).rejects.toMatchObject({ code: 'archive_conflict' })
+  expect([(await store.base()).position, await target.list('')]).toEqual([0n, []])
+})

@@ -333,3 +333,33 @@ test('S2: `stop` ends consumers although what is buffered cannot be written, and
   await expect(events.stop()).rejects.toThrow('down')
   expect(consumer.state).toBe('stopped')
 })
+
+test('S2: an instance that waits takes nothing from one that lives, however long it has waited', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'] })
+  try {
+    const store = memoryEventStore()
+    const [first, second] = [new EventStore({ store }), new EventStore({ store })]
+    stores.push(first, second)
+    const works = consume(first, { name: 'c', leaseMs: 90, handle: async () => {} })
+    await vi.advanceTimersByTimeAsync(10)
+    const waits = consume(second, { name: 'c', leaseMs: 90, handle: async () => {} })
+    for (let i = 0; i < 100; i++) {
+      await vi.advanceTimersByTimeAsync(10)
+      expect([works.state, waits.state]).toEqual(['working', 'waiting'])
+    }
+    await works.stop()
+    await vi.advanceTimersByTimeAsync(100)
+    expect(waits.state).toBe('working')
+    await waits.stop()
+  } finally {
+    vi.useRealTimers()
+  }
+})
+
+test('S1: a consumer whose filter leaves everything out moves its place all the same', async () => {
+  const events = memory()
+  for (let i = 0; i < 5; i++) await events.append('other', i)
+  const consumer = consume(events, { name: 'c', filter: { type: 'mine' }, handle: async () => {} })
+  await consumer.whenProcessed('5', { timeoutMs: 1_000 })
+  expect(await consumer.position()).toBe(5n)
+})
