@@ -1,4 +1,5 @@
 import type { Context, MiddlewareHandler } from 'hono'
+import { routePath } from 'hono/route'
 import { EventError, refuseUnknown, tell } from './errors.ts'
 import type { EventStore } from './event-store.ts'
 import type { EventInput } from './new-event.ts'
@@ -93,7 +94,7 @@ export function audit(options: AuditOptions): MiddlewareHandler<AuditEnv> {
   }
 
   return async function audit(c, next) {
-    const operation = options.operation?.(c) ?? `${c.req.method} ${c.req.path}`
+    const operation = options.operation?.(c) ?? `${c.req.method} ${routePath(c, -1)}`
     const about = aboutOf(c)
     let detail: Record<string, unknown> = {}
     c.set('auditDetail', (more) => {

@@ -48,6 +48,19 @@ test('audit: a request leaves received, started and completed, tied by its id, w
   ])
 })
 
+test('audit: an operation is a method and a route, however many paths lead to it', async () => {
+  const { app, events } = appWith(memoryEventStore())
+  app.get('/items/:id', (c) => c.text('x'))
+  for (const path of ['/items/1', '/items/2', '/absent/1', '/absent/2']) await app.request(path)
+  const { events: started } = await events.query({ type: 'operation_started' })
+  expect(started.map(({ data }) => (data as { operation: string }).operation).sort()).toEqual([
+    'GET /*',
+    'GET /*',
+    'GET /items/:id',
+    'GET /items/:id',
+  ])
+})
+
 test('audit: a thrown error and a refusal are operation_failed; the message of the error is not in it', async () => {
   const { app, events } = appWith(memoryEventStore())
   expect((await app.request('/broken')).status).toBe(500)
