@@ -29,7 +29,7 @@ export interface ProjectionOptions<State> {
   readonly apply?: (state: State, event: EventRecord, context: ProjectionContext) => State
   /** `async` (the default) follows the log; `inline` commits with each append, and its failure fails the append. */
   readonly mode?: 'async' | 'inline'
-  /** An outbound call for each event after it was applied, at least once, never while replaying. */
+  /** An outbound call for each event before the state holds it, at least once, never while replaying; while it fails, its batch is tried again. */
   readonly effect?: (event: EventRecord) => Promise<void>
   /** How often an event is tried before it is parked: 3. */
   readonly maxAttempts?: number
